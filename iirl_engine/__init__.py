@@ -1,0 +1,95 @@
+"""Audit and refine learned reward models.
+
+    import iirl_engine as iirl
+
+    outcome = iirl.Flywheel.from_file("flywheel.toml", out="runs/x").run()
+    reward = iirl.load_release("runs/x")
+    r = reward(states)
+
+Public names are imported on first use (PEP 562), so that `import iirl_engine` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from iirl_engine.api import (
+        Auditor,
+        Code,
+        Context,
+        Encoder,
+        Executor,
+        Failure,
+        Gate,
+        Mapping,
+        Norm,
+        Refiner,
+        Reporter,
+        Source,
+        Triage,
+    )
+    from iirl_engine.errors import (
+        ArtifactError,
+        ChainError,
+        DataError,
+        IirlError,
+        KnowledgeError,
+        PluginError,
+        UsageError,
+    )
+    from iirl_engine.flywheel import Flywheel
+    from iirl_engine.hookspecs import hookimpl
+    from iirl_engine.options import option
+    from iirl_engine.patches import Fade, Kernels
+    from iirl_engine.records import (
+        Candidate,
+        Demonstrations,
+        Domain,
+        Evidence,
+        Flaws,
+        Judgement,
+        NormSpec,
+        Offer,
+        Outcome,
+        Repair,
+        Report,
+    )
+    from iirl_engine.release import load_release
+    from iirl_engine.reward import RewardModel
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "api": (
+        "Auditor Code Context Encoder Executor Failure Gate Mapping Norm Refiner Reporter Source "
+        "Triage"
+    ),
+    "errors": (
+        "ArtifactError ChainError DataError IirlError KnowledgeError PluginError UsageError"
+    ),
+    "flywheel": "Flywheel",
+    "hookspecs": "hookimpl",
+    "options": "option",
+    "patches": "Fade Kernels",
+    "records": (
+        "Candidate Demonstrations Domain Evidence Flaws Judgement NormSpec Offer Outcome Repair "
+        "Report"
+    ),
+    "release": "load_release",
+    "reward": "RewardModel",
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
+
+__all__ = [*sorted(_MODULE), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE:
+        return getattr(importlib.import_module(f"iirl_engine.{_MODULE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

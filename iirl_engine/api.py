@@ -1,0 +1,259 @@
+"""The base class of each strategy kind: what a plugin author implements.
+
+A strategy is built once per chain from its options and then called; it keeps no global state
+and draws randomness only from the `Context` it is handed. Tensors are float64 unless said
+otherwise; `n` is the number of states and `d` the number of features.
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import attrs
+
+from iirl_engine.records import (
+    Candidate,
+    Demonstrations,
+    Evidence,
+    Family,
+    Flaws,
+    Judgement,
+    Repair,
+    Report,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping as MappingOf, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from iirl_engine.audit import Target
+    from iirl_engine.patches import Correction
+
+__all__ = [
+    "Auditor",
+    "Candidate",
+    "Code",
+    "Context",
+    "Encoder",
+    "Executor",
+    "Failure",
+    "Gate",
+    "Mapping",
+    "Norm",
+    "Refiner",
+    "Reporter",
+    "Source",
+    "Strategy",
+    "Triage",
+]
+
+O = TypeVar("O")
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@attrs.frozen
+class Context:
+    """What a strategy may know of the run that calls it.
+
+    Parameters
+    ----------
+    kind, id
+        The strategy's kind and its id in the chain.
+    seed
+        The run's seed.
+    round
+        0 while the reward is learned, then the round's number.
+    """
+
+    kind: str
+    id: str
+    seed: int
+    round: int
+
+    def generator(self) -> np.random.Generator:
+        """Return this strategy's own NumPy stream: the same for the same seed, id and round."""
+        import numpy as np
+
+        return np.random.default_rng(self._entropy())
+
+    def torch_generator(self) -> torch.Generator:
+        """Return this strategy's own torch stream: the same for the same seed, id and round."""
+        import torch
+
+        return torch.Generator().manual_seed(self._entropy() >> 1)
+
+    def _entropy(self) -> int:
+        name = f"{self.seed}/{self.kind}/{self.id}/{self.round}"
+        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+
+
+class Strategy(abc.ABC, Generic[O]):
+    """Anything a chain can name with `use`; built from its options, then called."""
+
+    def __init__(self, options: O) -> None:
+        self.options = options
+
+
+class Source(Strategy[O]):
+    """Where demonstrations come from."""
+
+    @abc.abstractmethod
+    def load(self, context: Context) -> Demonstrations:
+        """Return the demonstrations, made by `iirl_engine.demonstrations.check`.
+
+        Raises
+        ------
+        DataError
+            When the data cannot be used; the message says which file, row and feature.
+        """
+
+
+class Code(NamedTuple):
+    """What an encoder says of states: `features [n, k]` and expertness `loss [n]`, >= 0."""
+
+    features: Tensor
+    loss: Tensor
+
+
+class Encoder(Strategy[O]):
+    """E_θ: how unlike the expert a state is, as an expertness loss L(s) >= 0.
+
+    Small loss means like the expert. Rows must not depend on their batch, and the loss must be
+    differentiable with respect to the states almost everywhere.
+    """
+
+    @abc.abstractmethod
+    def fit(self, demonstrations: Demonstrations, context: Context) -> None:
+        """Learn from expert states alone."""
+
+    @abc.abstractmethod
+    def encode(self, states: Tensor) -> Code:
+        """Return the code of float64 `states [n, d]`."""
+
+    @abc.abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that `fit` learned, for a release."""
+
+    @abc.abstractmethod
+    def restore(self, tensors: MappingOf[str, Tensor], demonstrations: Demonstrations) -> None:
+        """Take back what `tensors` returned; the release keeps the expert states themselves."""
+
+
+class Mapping(Strategy[O]):
+    """g_ψ: from expertness loss to reward, monotone non-increasing, into [0, 1]."""
+
+    @abc.abstractmethod
+    def fit(self, loss: Tensor, context: Context) -> None:
+        """Learn from the demonstrations' losses `[n]`."""
+
+    @abc.abstractmethod
+    def map(self, loss: Tensor) -> Tensor:
+        """Return the base reward `[n]` of losses `[n]`."""
+
+    @abc.abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that `fit` learned, for a release."""
+
+    @abc.abstractmethod
+    def restore(self, tensors: MappingOf[str, Tensor]) -> None:
+        """Take back what `tensors` returned."""
+
+
+class Norm(Strategy[O]):
+    """A formal constraint on states."""
+
+    @abc.abstractmethod
+    def fit(self, demonstrations: Demonstrations, context: Context) -> None:
+        """Settle what depends on the data, such as which column a feature name means."""
+
+    @abc.abstractmethod
+    def violation(self, states: Tensor) -> Tensor:
+        """Return `[n]`: above 0 where a state is forbidden, by how far; otherwise <= 0.
+
+        The measure is continuous and differentiable almost everywhere, in the units of the
+        states it constrains; adversarial auditors and refiners follow it.
+        """
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what `fit` settled, for a release; by default nothing."""
+        return {}
+
+    @abc.abstractmethod
+    def restore(self, tensors: MappingOf[str, Tensor], demonstrations: Demonstrations) -> None:
+        """Take back what `tensors` returned."""
+
+
+class Auditor(Strategy[O]):
+    """Looks for states that the reward endorses although a norm forbids them.
+
+    The engine verifies every reported state with the reward and the norms, so an auditor
+    reports what it suspects and needs no verdict of its own. Every auditor's options have a
+    `budget`, its reward queries per round.
+    """
+
+    family: ClassVar[Family]
+
+    @abc.abstractmethod
+    def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
+        """Yield suspected states, as tensors `[m, d]`, until `target.remaining` is spent.
+
+        States yielded before a crash are kept.
+        """
+
+
+class Triage(Strategy[O]):
+    """Puts confirmed flaws in the order in which they deserve attention."""
+
+    @abc.abstractmethod
+    def rank(self, flaws: Flaws, context: Context) -> NDArray[np.int64]:
+        """Return a permutation of the row numbers, most urgent first."""
+
+
+class Refiner(Strategy[O]):
+    """Proposes corrections that close flaws and spare known-good states."""
+
+    @abc.abstractmethod
+    def propose(self, repair: Repair, context: Context) -> Sequence[Correction]:
+        """Return corrections to add to the reward; an empty sequence when there is none."""
+
+
+class Gate(Strategy[O]):
+    """Judges a candidate before it may be released."""
+
+    @abc.abstractmethod
+    def judge(self, candidate: Candidate, evidence: Evidence, context: Context) -> Judgement:
+        """Return the judgement and the numbers behind it."""
+
+
+@attrs.frozen
+class Failure:
+    """A job that raised: the exception's class and message, and its traceback."""
+
+    reason: str
+    traceback: str
+
+
+class Executor(Strategy[O]):
+    """Runs independent jobs; results do not depend on which executor runs them."""
+
+    @abc.abstractmethod
+    def map(self, function: Callable[[A], B], items: Sequence[A]) -> list[B | Failure]:
+        """Return `function` of each item, in order; one that raised comes back as a `Failure`."""
+
+
+class Reporter(Strategy[O]):
+    """Writes a report of a run."""
+
+    @abc.abstractmethod
+    def write(self, report: Report, folder: Path) -> list[Path]:
+        """Write files under `folder` and return their paths."""
+
+

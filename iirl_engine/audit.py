@@ -1,0 +1,144 @@
+"""What an auditor sees of a reward, with every query counted, and how one audit is run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from iirl_engine.api import Auditor, Context
+from iirl_engine.records import AuditResult, AuditStatus, Demonstrations
+from iirl_engine.reward import RewardModel
+
+
+class BudgetExceeded(RuntimeError):
+    """An auditor asked for more reward queries than it has left."""
+
+
+class Target:
+    """A reward under audit: values, gradients and norms, with every reward query counted.
+
+    A value costs one query per state, a value with its gradient two. Norms cost nothing. A call
+    that would exceed the budget raises `BudgetExceeded` and evaluates nothing.
+
+    Parameters
+    ----------
+    model
+        The reward.
+    floor
+        Reward above this is an endorsement.
+    budget
+        Reward queries that may be spent.
+    """
+
+    def __init__(self, model: RewardModel, floor: float, budget: int) -> None:
+        self._model = model
+        self.floor = floor
+        self.budget = budget
+        self.queries = 0
+
+    @property
+    def remaining(self) -> int:
+        """Queries left."""
+        return self.budget - self.queries
+
+    @property
+    def demonstrations(self) -> Demonstrations:
+        """What the reward was learned from."""
+        return self._model.demonstrations
+
+    @property
+    def low(self) -> Tensor:
+        """`[d]` lowest corner of the domain."""
+        return torch.tensor(self._model.domain.low, dtype=torch.float64)
+
+    @property
+    def high(self) -> Tensor:
+        """`[d]` highest corner of the domain."""
+        return torch.tensor(self._model.domain.high, dtype=torch.float64)
+
+    def reward(self, states: Tensor) -> Tensor:
+        """Return the reward `[n]` of states `[n, d]`; costs n queries."""
+        self._spend(len(states))
+        with torch.no_grad():
+            return self._model.reward(states)
+
+    def reward_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the reward `[n]` and its gradient `[n, d]`; costs 2 n queries."""
+        self._spend(2 * len(states))
+        return _value_and_gradient(self._model.reward, states)
+
+    def violation(self, states: Tensor) -> Tensor:
+        """Return the violation `[n]` of the worst norm: above 0 where forbidden; free."""
+        with torch.no_grad():
+            return self._model.violation(states)
+
+    def violation_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the violation `[n]` of the worst norm and its gradient `[n, d]`; free."""
+        return _value_and_gradient(self._model.violation, states)
+
+    def _spend(self, count: int) -> None:
+        if count > self.remaining:
+            raise BudgetExceeded(f"asked for {count} queries with {self.remaining} left")
+        self.queries += count
+
+
+@attrs.frozen(eq=False)
+class AuditJob:
+    """One auditor's work in one round."""
+
+    auditor: Auditor[object]
+    model: RewardModel
+    floor: float
+    context: Context
+
+    def run(self) -> AuditResult:
+        """Run the auditor; whatever goes wrong in it is part of the result."""
+        budget: int = self.auditor.options.budget  # type: ignore[attr-defined]
+        target = Target(self.model, self.floor, budget)
+        width = self.model.width
+        found: list[Tensor] = []
+        status: AuditStatus = "clean"
+        reason = ""
+        started = time.process_time()
+        try:
+            for states in self.auditor.audit(target, self.context):
+                if states.ndim != 2 or states.shape[1] != width:
+                    raise ValueError(f"yielded shape {list(states.shape)}, not [m, {width}]")
+                found.append(states.detach().to(torch.float64))
+        except BudgetExceeded as error:
+            status, reason = "over-budget", str(error)
+        except Exception as error:
+            status, reason = "crashed", f"{type(error).__name__}: {error}"
+        states = torch.cat(found) if found else torch.empty((0, width), dtype=torch.float64)
+        if len(states) and status == "clean":
+            status = "findings"
+        return AuditResult(
+            auditor=self.context.id,
+            status=status,
+            states=np.ascontiguousarray(states.numpy()),
+            queries=target.queries,
+            seconds=time.process_time() - started,
+            reason=reason,
+        )
+
+
+def run_audit(job: AuditJob) -> AuditResult:
+    """Run one job; a function of its own so that executors can ship it to other processes."""
+    return job.run()
+
+
+def _value_and_gradient(
+    function: Callable[[Tensor], Tensor], states: Tensor
+) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        asked = states.detach().clone().requires_grad_(True)
+        value = function(asked)
+        if not value.requires_grad:
+            return value.detach(), torch.zeros_like(asked)
+        (gradient,) = torch.autograd.grad(value.sum(), asked)
+    return value.detach(), gradient

@@ -1,0 +1,66 @@
+"""What the core offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from iirl_engine.builtin import options as o
+from iirl_engine.hookspecs import hookimpl
+from iirl_engine.records import Offer
+
+IIRL_API = 1
+_HERE = "iirl_engine.builtin"
+
+
+@hookimpl
+def iirl_sources() -> Iterator[Offer]:
+    """Files and the toy world."""
+    yield Offer("npz", f"{_HERE}.files:Npz", o.NpzOptions, "states from a NumPy file")
+    yield Offer("csv", f"{_HERE}.files:Csv", o.CsvOptions, "states from a comma-separated file")
+    yield Offer("figure1", f"{_HERE}.figure1:Figure1", summary="the 3-D toy world of the paper")
+
+
+@hookimpl
+def iirl_norms() -> Iterator[Offer]:
+    """Distance, boxes and half-spaces."""
+    yield Offer(
+        "support", f"{_HERE}.norms:SupportNorm", o.SupportOptions, "near some expert state"
+    )
+    yield Offer("box", f"{_HERE}.norms:BoxNorm", o.BoxOptions, "inside, or outside, a box")
+    yield Offer("linear", f"{_HERE}.norms:LinearNorm", o.LinearOptions, "a.s <= b")
+
+
+@hookimpl
+def iirl_triages() -> Iterator[Offer]:
+    """Orders of attention."""
+    yield Offer("severity", f"{_HERE}.severity:Severity", summary="highest reward first")
+
+
+@hookimpl
+def iirl_gates() -> Iterator[Offer]:
+    """What every candidate should pass."""
+    yield Offer(
+        "known-good",
+        f"{_HERE}.gates:KnownGood",
+        o.KnownGoodOptions,
+        "known-good states keep their reward, over all releases",
+    )
+    yield Offer(
+        "closure",
+        f"{_HERE}.gates:Closure",
+        o.ClosureOptions,
+        "open flaws are closed and closed ones stay closed",
+    )
+
+
+@hookimpl
+def iirl_executors() -> Iterator[Offer]:
+    """Where jobs run."""
+    yield Offer("local", f"{_HERE}.local:Local", summary="in this process, one after another")
+
+
+@hookimpl
+def iirl_reporters() -> Iterator[Offer]:
+    """What a run leaves to read."""
+    yield Offer("text", f"{_HERE}.text:Text", summary="report.txt, plain text")
+    yield Offer("html", f"{_HERE}.html:Html", o.HtmlOptions, "report.html, one offline page")

@@ -1,0 +1,27 @@
+"""The executor that every other must agree with."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from iirl_engine.api import Executor, Failure
+from iirl_engine.options import NoOptions
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Local(Executor[NoOptions]):
+    """Runs jobs in this process, one after another."""
+
+    def map(self, function: Callable[[A], B], items: Sequence[A]) -> list[B | Failure]:
+        return [_attempt(function, item) for item in items]
+
+
+def _attempt(function: Callable[[A], B], item: A) -> B | Failure:
+    try:
+        return function(item)
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())

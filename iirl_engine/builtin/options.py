@@ -1,0 +1,109 @@
+"""Options of the core's own strategies; imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from iirl_engine.options import option
+
+
+@attrs.frozen(kw_only=True)
+class NpzOptions:
+    """Options of source `npz`."""
+
+    path: str = option(
+        path=True,
+        help="NumPy file: states [n, d]; optional t, episode [n], negatives [m, d], "
+        "known_good [k, d], feature_names [d]",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class CsvOptions:
+    """Options of source `csv`."""
+
+    path: str = option(
+        path=True, help="comma-separated file whose first line names the features"
+    )
+    t: str | None = option(None, help="name of the column that holds time")
+    episode: str | None = option(None, help="name of the column that holds the episode number")
+
+
+@attrs.frozen(kw_only=True)
+class SupportOptions:
+    """Options of norm `support`."""
+
+    boundary: float | Literal["auto"] = option(
+        "auto",
+        gt=0.0,
+        help="farthest allowed Euclidean distance to an expert state; auto: twice the 99 % "
+        "quantile of the distance of expert states to one another",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class BoxOptions:
+    """Options of norm `box`."""
+
+    features: tuple[str, ...] = option(help="names of the features that the box limits")
+    low: tuple[float, ...] = option(help="lowest value, one per feature")
+    high: tuple[float, ...] = option(help="highest value, one per feature")
+    forbid: bool = option(
+        False, help="true: states inside the box are forbidden; false: states outside it"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Check what concerns more than one option."""
+        if not len(self.features) == len(self.low) == len(self.high) > 0:
+            raise ValueError(
+                f"features, low and high must be as many, got {len(self.features)}, "
+                f"{len(self.low)} and {len(self.high)}"
+            )
+        if len(set(self.features)) < len(self.features):
+            raise ValueError("features must differ")
+        for name, low, high in zip(self.features, self.low, self.high, strict=True):
+            if not low < high:
+                raise ValueError(f"low must be below high for {name!r}, got {low} and {high}")
+
+
+@attrs.frozen(kw_only=True)
+class LinearOptions:
+    """Options of norm `linear`."""
+
+    a: tuple[float, ...] = option(help="one coefficient per feature; not all 0")
+    b: float = option(help="states with a.s > b are forbidden")
+
+    def __attrs_post_init__(self) -> None:
+        """Check what one limit cannot say."""
+        if not any(self.a):
+            raise ValueError("a must have a coefficient that is not 0")
+
+
+@attrs.frozen(kw_only=True)
+class KnownGoodOptions:
+    """Options of gate `known-good`."""
+
+    max_loss: float = option(
+        0.10, ge=0.0, le=1.0, help="reward that a known-good state may lose, over all releases"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ClosureOptions:
+    """Options of gate `closure`."""
+
+    share: float = option(
+        0.9, ge=0.0, le=1.0, help="share of the open flaws that a candidate must close"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class HtmlOptions:
+    """Options of reporter `html`."""
+
+    features: tuple[str, ...] | None = option(
+        None, help="two or three features to draw; by default those that vary most"
+    )
+    flaws: int = option(20, ge=0, help="flaws listed in the report")

@@ -1,0 +1,352 @@
+"""What a chain file says: read, override, check with every problem at once, dump.
+
+Checking imports the plugins' hook modules and their option classes, nothing heavier.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from iirl_engine.errors import ChainError, Problem, UsageError, did_you_mean
+from iirl_engine.options import build_options, dump_options, option
+from iirl_engine.plugins import Plugins
+from iirl_engine.records import Domain
+from iirl_engine.registry import Entry, Registry, UnknownStrategy
+
+# Table of the chain file -> kind of strategy. One table each, then one array of tables each.
+SINGLE = {
+    "source": "source",
+    "encoder": "encoder",
+    "mapping": "mapping",
+    "triage": "triage",
+    "executor": "executor",
+}
+MANY = {
+    "norm": "norm",
+    "audit": "auditor",
+    "refine": "refiner",
+    "gate": "gate",
+    "report": "reporter",
+}
+# What a chain that does not say otherwise gets: all of it the core's own.
+DEFAULTS: dict[str, Any] = {
+    "triage": {"use": "severity"},
+    "executor": {"use": "local"},
+    "gate": [{"use": "known-good"}, {"use": "closure"}],
+    "report": [{"use": "html"}],
+}
+REQUIRED = ("source", "encoder", "mapping", "norm", "audit")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The table `[flywheel]`."""
+
+    rounds: int = option(8, ge=0, help="rounds at most; fewer when a round confirms no flaw")
+    seed: int = option(0, ge=0, le=2**63 - 1, help="the one seed of the run")
+    floor: float = option(0.01, ge=0.0, lt=1.0, help="a reward above this is an endorsement")
+    good_floor: float = option(
+        0.0, ge=0.0, le=1.0, help="a known-good state with less reward than this is a miss"
+    )
+    held_out: float = option(
+        0.0, ge=0.0, lt=1.0, help="share of the demonstrations that nothing is fitted on"
+    )
+    approval: Literal["auto"] = option(
+        "auto", help="who gives verdicts and approves releases: the norms and gates alone"
+    )
+    disable: tuple[str, ...] = option((), help="plugin distributions that are not imported")
+    require: tuple[str, ...] = option((), help='plugin distributions, such as "acme-audit>=2"')
+
+
+@attrs.frozen
+class Step:
+    """One strategy of a chain: its id, what it is, and its checked options."""
+
+    id: str
+    entry: Entry
+    options: Any
+
+    def build(self) -> Any:
+        """Import and build the strategy."""
+        return self.entry.build(self.options)
+
+
+@attrs.frozen
+class Chain:
+    """A checked chain, ready to be built."""
+
+    path: Path
+    settings: Settings
+    domain: Domain | None
+    source: Step
+    encoder: Step
+    mapping: Step
+    triage: Step
+    executor: Step
+    norms: tuple[Step, ...]
+    audits: tuple[Step, ...]
+    refines: tuple[Step, ...]
+    gates: tuple[Step, ...]
+    reports: tuple[Step, ...]
+    registry: Registry = attrs.field(eq=False, repr=False)
+
+    @property
+    def steps(self) -> tuple[tuple[str, Step], ...]:
+        """(table name, step) for each strategy, in the order of the file format."""
+        single = [(table, getattr(self, table)) for table in SINGLE]
+        many = [(table, step) for table in MANY for step in getattr(self, f"{table}s")]
+        return (*single, *many)
+
+    @property
+    def plugins(self) -> tuple[tuple[str, str], ...]:
+        """(distribution, version) of every plugin the chain uses, sorted."""
+        return tuple(sorted({(step.entry.dist, step.entry.version) for _, step in self.steps}))
+
+    def dump(self) -> str:
+        """Return the effective chain as TOML: qualified names, pinned versions, all options."""
+        import tomli_w
+
+        pins = {f"{dist}=={version}" for dist, version in self.plugins}
+        table: dict[str, Any] = {
+            "flywheel": dump_options(self.settings) | {"require": sorted(pins)}
+        }
+        if self.domain is not None:
+            table["domain"] = {"low": list(self.domain.low), "high": list(self.domain.high)}
+        for name, step in self.steps:
+            body = {"use": step.entry.qualified, "id": step.id} | dump_options(step.options)
+            if name in SINGLE:
+                table[name] = body
+            else:
+                table.setdefault(name, []).append(body)
+        return tomli_w.dumps(table)
+
+
+def read_chain(
+    path: str | Path, *, overrides: Sequence[str] = (), disable: Iterable[str] = ()
+) -> Chain:
+    """Read and check a chain file.
+
+    Parameters
+    ----------
+    path
+        The TOML file.
+    overrides
+        `"audit.pgd-tight.steps=80"`: table, id where the table is an array, option, TOML value.
+    disable
+        Plugin distributions not to import, besides those the file disables.
+
+    Raises
+    ------
+    UsageError
+        When the file cannot be read or an override cannot be understood.
+    ChainError
+        With every problem of the file.
+    """
+    file = Path(path)
+    table = _read_toml(file)
+    for override in overrides:
+        _override(table, override)
+    flywheel = table.get("flywheel")
+    listed = flywheel.get("disable") if isinstance(flywheel, dict) else None
+    in_file = [d for d in listed if isinstance(d, str)] if isinstance(listed, list) else []
+    return check_chain(table, Registry(Plugins([*disable, *in_file])), file)
+
+
+def check_chain(table: Mapping[str, Any], registry: Registry, file: Path) -> Chain:
+    """Turn the tables of a chain file into a `Chain`, or raise all its problems at once."""
+    problems: list[Problem] = []
+    known = ("flywheel", "domain", *SINGLE, *MANY)
+    for name in table:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"known: {', '.join(known)}"
+            problems.append(Problem(name, "unknown table", hint))
+    for name in REQUIRED:
+        if name not in table or table[name] == []:
+            header = f"[{name}]" if name in SINGLE else f"[[{name}]]"
+            problems.append(Problem(name, "missing", f'add {header} with use = "..."'))
+    settings = _settings(table.get("flywheel", {}), registry, file.parent, problems)
+    checker = _Checker(registry, file.parent, problems)
+    domain = _domain(table.get("domain"), problems)
+    written = DEFAULTS | dict(table)
+    single = {n: checker.one(n, written[n]) for n in SINGLE if n in written}
+    many = {f"{n}s": checker.many(n, written.get(n, [])) for n in MANY}
+    if problems or settings is None:
+        raise ChainError(problems, where=file)
+    return Chain(
+        path=file, settings=settings, domain=domain, registry=registry, **single, **many
+    )
+
+
+class _Checker:
+    """Checks the tables that name a strategy."""
+
+    def __init__(self, registry: Registry, folder: Path, problems: list[Problem]) -> None:
+        self.registry = registry
+        self.folder = folder
+        self.problems = problems
+
+    def one(self, name: str, table: Any) -> Step | None:
+        if not isinstance(table, dict):
+            hint = f"write one table [{name}]" if isinstance(table, list) else ""
+            self.problems.append(Problem(name, "expected one table", hint))
+            return None
+        return self._step(SINGLE[name], table, name)
+
+    def many(self, name: str, tables: Any) -> tuple[Step | None, ...]:
+        if not isinstance(tables, list):
+            hint = f"write [[{name}]], with two brackets; there may be several"
+            self.problems.append(Problem(name, "expected an array of tables", hint))
+            return ()
+        steps: list[Step | None] = []
+        taken: dict[str, str] = {}
+        for index, table in enumerate(tables):
+            path = f"{name}[{index}]"
+            if not isinstance(table, dict):
+                self.problems.append(Problem(path, "expected a table"))
+                continue
+            step = self._step(MANY[name], table, path)
+            steps.append(step)
+            if step is None:
+                continue
+            if step.id in taken:
+                message = f"id {step.id!r} is taken by {taken[step.id]}"
+                self.problems.append(Problem(f"{path}.id", message, 'give it its own: id = "..."'))
+            taken.setdefault(step.id, path)
+        return tuple(steps)
+
+    def _step(self, kind: str, table: dict[str, Any], path: str) -> Step | None:
+        use, given = table.get("use"), table.get("id")
+        if not isinstance(use, str):
+            names = sorted({e.offer.name for e in self.registry.entries(kind)})
+            message = "missing" if use is None else f"expected string, got {use!r}"
+            self.problems.append(Problem(f"{path}.use", message, f"known: {', '.join(names)}"))
+            return None
+        if given is not None and not (isinstance(given, str) and _ID.fullmatch(given)):
+            message = f"expected letters, digits, - and _, got {given!r}"
+            self.problems.append(Problem(f"{path}.id", message))
+        try:
+            entry = self.registry.find(kind, use)
+        except UnknownStrategy as error:
+            self.problems.append(Problem(f"{path}.use", error.message, error.hint))
+            return None
+        body = {key: value for key, value in table.items() if key not in ("use", "id")}
+        options = build_options(entry.offer.options, body, path, self.problems, self.folder)
+        if options is None:
+            return None
+        return Step(given if isinstance(given, str) else entry.offer.name, entry, options)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_bytes().decode())
+    except FileNotFoundError:
+        raise UsageError("there is no such chain file", where=file) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("the chain file cannot be read", where=file, got=error) from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError("the chain file is no TOML", where=file, got=error) from error
+
+
+def _settings(
+    table: Any, registry: Registry, folder: Path, problems: list[Problem]
+) -> Settings | None:
+    if not isinstance(table, dict):
+        problems.append(Problem("flywheel", "expected one table", "write [flywheel]"))
+        return None
+    if table.get("approval") in ("advised", "human"):
+        message = f"{table['approval']!r} is not available in this version"
+        problems.append(Problem("flywheel.approval", message, 'use "auto"'))
+        table = {key: value for key, value in table.items() if key != "approval"}
+    settings = build_options(Settings, table, "flywheel", problems, folder)
+    for index, requirement in enumerate(settings.require if settings else ()):
+        if missing := _unmet(requirement, registry):
+            problems.append(Problem(f"flywheel.require[{index}]", *missing))
+    return settings
+
+
+def _unmet(requirement: str, registry: Registry) -> tuple[str, str] | None:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        wanted = Requirement(requirement)
+    except InvalidRequirement as error:
+        return f"{requirement!r} is no requirement: {error}", 'write for example "acme-audit>=2"'
+    plugin = registry.plugins.get(wanted.name)
+    if plugin is None:
+        return f"plugin {wanted.name!r} is not installed", f"pip install {requirement!r}"
+    if plugin.status != "loaded":
+        return f"plugin {plugin.dist!r} is {plugin.status}: {plugin.reason}", ""
+    if not wanted.specifier.contains(plugin.version, prereleases=True):
+        installed = f"plugin {plugin.dist!r} is installed in version {plugin.version}"
+        return f"{installed}, not {wanted.specifier}", f"pip install {requirement!r}"
+    return None
+
+
+def _domain(table: Any, problems: list[Problem]) -> Domain | None:
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        problems.append(Problem("domain", "expected one table", "write [domain]"))
+        return None
+    domain = build_options(_DomainTable, table, "domain", problems, Path())
+    return Domain(domain.low, domain.high) if domain else None
+
+
+@attrs.frozen(kw_only=True)
+class _DomainTable:
+    """The table `[domain]`."""
+
+    low: tuple[float, ...] = option(help="lowest value of each feature")
+    high: tuple[float, ...] = option(help="highest value of each feature")
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.low) != len(self.high) or not self.low:
+            raise ValueError(
+                f"low and high need one number per feature, got {len(self.low)} and "
+                f"{len(self.high)}"
+            )
+        for index, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
+            if not low < high:
+                raise ValueError(f"low[{index}] must be below high[{index}], got {low} and {high}")
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    """Apply `path.to.option=value` to the tables of a chain file."""
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise UsageError(
+            "an override is written table.option=value",
+            got=override,
+            next_step="for example --set flywheel.seed=1 or --set audit.pgd.steps=80",
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    at: Any = table
+    for depth, key in enumerate(keys[:-1]):
+        at = _descend(at, key, ".".join(keys[:depth]), override)
+    if not isinstance(at, dict):
+        raise UsageError("an override must name an option", where=path, got=override)
+    at[keys[-1]] = value
+
+
+def _descend(at: Any, key: str, path: str, override: str) -> Any:
+    if isinstance(at, list):
+        ids = [t.get("id") or str(t.get("use", "")).rpartition(":")[2] for t in at]
+        if key in ids:
+            return at[ids.index(key)]
+        raise UsageError(
+            f"no {path} has the id {key!r}", where="--set", got=override, known=ids
+        )
+    if key in MANY and key not in at:
+        raise UsageError(f"the chain has no [[{key}]]", where="--set", got=override)
+    return at.setdefault(key, {})

@@ -1,0 +1,199 @@
+"""Which arrays can be demonstrations, and which part of them is held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from iirl_engine.errors import DataError
+from iirl_engine.records import Demonstrations, Domain, NormSpec
+
+Array = NDArray[np.float64]
+T = TypeVar("T", bound=np.generic)
+
+
+def check(
+    states: Any,
+    *,
+    feature_names: Sequence[str] | None = None,
+    known_good: Any = None,
+    negatives: Any = None,
+    t: Any = None,
+    episode: Any = None,
+    norms: Sequence[NormSpec] = (),
+    domain: Domain | None = None,
+    origin: str = "",
+) -> Demonstrations:
+    """Check arrays and return them as `Demonstrations`.
+
+    Parameters
+    ----------
+    states
+        `[n, d]` expert states, n >= 1 and d >= 1; integers and floats of any width.
+    feature_names
+        `d` unique names; `x0`, `x1`, ... when not given.
+    known_good, negatives
+        `[k, d]`, may be left out.
+    t, episode
+        `[n]`, may be left out.
+    norms, domain
+        What the source knows of the world.
+    origin
+        Where the data came from, for messages and reports.
+
+    Raises
+    ------
+    DataError
+        When an array has the wrong rank, width or type, is empty, or holds NaN or Inf.
+    """
+    checked = state_array(states, "states", origin)
+    rows, width = checked.shape
+    names = tuple(feature_names) if feature_names is not None else _numbered(width)
+    if len(names) != width or len(set(names)) != width:
+        raise DataError(
+            f"feature_names must be {width} different names, one per column of states",
+            where=origin,
+            got=list(names),
+        )
+    if domain is not None and len(domain.low) != width:
+        raise DataError(
+            f"the domain has {len(domain.low)} features, the states have {width}", where=origin
+        )
+    return Demonstrations(
+        states=checked,
+        feature_names=names,
+        held_out=_frozen(np.empty((0, width))),
+        known_good=_side(known_good, "known_good", width, origin),
+        negatives=_side(negatives, "negatives", width, origin),
+        t=None if t is None else _column(t, "t", rows, origin),
+        episode=None
+        if episode is None
+        else _frozen(_column(episode, "episode", rows, origin).astype(np.int64)),
+        norms=tuple(norms),
+        domain=domain,
+        origin=origin,
+    )
+
+
+def state_array(array: Any, name: str, origin: object, *, finite: bool = True) -> Array:
+    """Return a read-only float64 copy of `[n, d]` states, n >= 1.
+
+    Raises
+    ------
+    DataError
+        When the array is no such thing, or, where `finite`, holds NaN or Inf.
+    """
+    values = _numbers(array, name, origin)
+    if values.ndim != 2:
+        raise DataError(
+            f"{name} must have two axes, [n states, d features]",
+            where=origin,
+            got=f"shape {list(values.shape)}",
+            next_step="a single state is written as one row, [1, d]",
+        )
+    if 0 in values.shape:
+        raise DataError(f"{name} is empty", where=origin, got=f"shape {list(values.shape)}")
+    if finite and not np.isfinite(values).all():
+        bad = ~np.isfinite(values)
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        raise DataError(
+            f"{name} holds NaN or Inf in {int(bad.any(axis=1).sum())} of {len(values)} rows",
+            where=origin,
+            got=f"{values[row, column]} in row {row}, column {column}",
+            next_step="drop or repair these rows; the engine never fills in values",
+        )
+    return _frozen(values)
+
+
+def hold_out(
+    demonstrations: Demonstrations, share: float, generator: np.random.Generator
+) -> Demonstrations:
+    """Return demonstrations with `share` of their states, whole episodes if known, held out.
+
+    At least one state always stays to learn from; a share too small for one state or episode
+    holds out none.
+    """
+    rows = len(demonstrations.states)
+    groups = np.arange(rows) if demonstrations.episode is None else demonstrations.episode
+    names = np.unique(groups)
+    chosen = generator.permutation(names)[: min(int(share * len(names)), len(names) - 1)]
+    if len(chosen) == 0:
+        return demonstrations
+    out = np.isin(groups, chosen)
+    return attrs.evolve(
+        demonstrations,
+        states=_frozen(demonstrations.states[~out]),
+        held_out=_frozen(demonstrations.states[out]),
+        t=None if demonstrations.t is None else _frozen(demonstrations.t[~out]),
+        episode=None
+        if demonstrations.episode is None
+        else _frozen(demonstrations.episode[~out]),
+    )
+
+
+def widened_range(states: Array) -> Domain:
+    """Return the default domain: the range of the expert states widened by 50 %."""
+    low, high = states.min(axis=0), states.max(axis=0)
+    width = high / 2 - low / 2
+    size = np.maximum(np.abs(low), np.abs(high))
+    constant = np.where(size > 0, size, 1.0)
+    margin = np.where(width > 0, width / 2, constant / 2)
+    largest = np.finfo(np.float64).max / 4
+    return Domain(
+        low=tuple(np.clip(low - margin, -largest, largest).tolist()),
+        high=tuple(np.clip(high + margin, -largest, largest).tolist()),
+    )
+
+
+def _numbered(width: int) -> tuple[str, ...]:
+    return tuple(f"x{i}" for i in range(width))
+
+
+def _numbers(array: Any, name: str, origin: object) -> NDArray[np.float64]:
+    try:
+        values = np.asarray(array)
+    except ValueError as error:
+        raise DataError(f"{name} is no rectangular array", where=origin, got=error) from error
+    if values.dtype.kind not in "fiu":
+        raise DataError(
+            f"{name} must hold integers or floats",
+            where=origin,
+            got=f"dtype {values.dtype}",
+            next_step="encode categories as numbers, for example one-hot",
+        )
+    with np.errstate(over="ignore"):
+        return np.array(values, dtype=np.float64)
+
+
+def _side(array: Any, name: str, width: int, origin: str) -> Array:
+    if array is None or np.shape(array)[:1] == (0,):
+        return _frozen(np.empty((0, width)))
+    values = state_array(array, name, origin)
+    if values.shape[1] != width:
+        raise DataError(
+            f"{name} must have as many features as states",
+            where=origin,
+            got=f"{values.shape[1]} features, states have {width}",
+        )
+    return values
+
+
+def _column(array: Any, name: str, rows: int, origin: str) -> Array:
+    values = _numbers(array, name, origin)
+    if values.shape != (rows,) or not np.isfinite(values).all():
+        raise DataError(
+            f"{name} must be one finite number per state",
+            where=origin,
+            got=f"shape {list(values.shape)}, states have {rows} rows",
+        )
+    return _frozen(values)
+
+
+def _frozen(array: NDArray[T]) -> NDArray[T]:
+    array = np.ascontiguousarray(array)
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,279 @@
+"""The knowledge base: every audit, flaw, judgement and release of a run, in one SQLite file.
+
+Write-ahead log with `synchronous=FULL`: what was committed survives a killed process and a power
+cut. Every number of a report is a row here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from iirl_engine.errors import KnowledgeError
+from iirl_engine.records import AuditSummary, Flaws, Judgement, Round
+
+FILE = "knowledge.sqlite"
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE round (
+    number INTEGER PRIMARY KEY, found INTEGER NOT NULL, confirmed INTEGER NOT NULL,
+    closed INTEGER NOT NULL, open INTEGER NOT NULL, misses INTEGER NOT NULL,
+    corrections INTEGER NOT NULL, queries INTEGER NOT NULL, seconds REAL NOT NULL,
+    release INTEGER
+) STRICT;
+CREATE TABLE audit (
+    round INTEGER NOT NULL, place INTEGER NOT NULL, auditor TEXT NOT NULL, status TEXT NOT NULL,
+    found INTEGER NOT NULL, confirmed INTEGER NOT NULL, queries INTEGER NOT NULL,
+    seconds REAL NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (round, place)
+) STRICT;
+CREATE TABLE flaw (
+    place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, round INTEGER NOT NULL,
+    auditor TEXT NOT NULL, norm TEXT NOT NULL, reward REAL NOT NULL, violation REAL NOT NULL,
+    state BLOB NOT NULL, verdict TEXT NOT NULL, closed_in INTEGER
+) STRICT;
+CREATE TABLE judgement (
+    round INTEGER NOT NULL, place INTEGER NOT NULL, gate TEXT NOT NULL, ok INTEGER NOT NULL,
+    numbers TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (round, place)
+) STRICT;
+CREATE TABLE veto (round INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
+CREATE TABLE release (
+    number INTEGER PRIMARY KEY, manifest TEXT NOT NULL, made TEXT NOT NULL
+) STRICT;
+CREATE TABLE event (at TEXT NOT NULL, round INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
+"""
+
+
+class Knowledge:
+    """One run's knowledge base.
+
+    Parameters
+    ----------
+    folder
+        The run directory.
+    create
+        Make the file when there is none.
+
+    Raises
+    ------
+    KnowledgeError
+        When the file is missing, busy, damaged or written by another schema version.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = False) -> None:
+        self.path = folder / FILE
+        if not create and not self.path.is_file():
+            raise KnowledgeError(
+                "this directory holds no run",
+                where=self.path,
+                next_step="name a directory that iirl run made",
+            )
+        with self._errors():
+            self._db = sqlite3.connect(self.path, timeout=10, isolation_level=None)
+            self._db.execute("PRAGMA synchronous = FULL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+            if empty and create:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                with self._transaction():
+                    for statement in _SCHEMA.split(";"):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise KnowledgeError(
+                    "the knowledge base has another schema version",
+                    where=self.path,
+                    got=version,
+                    known=[SCHEMA_VERSION],
+                    next_step="use the engine version that wrote it",
+                )
+            self._db.execute("SELECT count(*) FROM round").fetchone()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def add_flaws(self, number: int, flaws: Flaws) -> None:
+        """Keep new confirmed flaws of a round; ones already known stay as they are."""
+        rows = (
+            (
+                flaws.ids[i],
+                number,
+                flaws.auditors[i],
+                flaws.norms[i],
+                float(flaws.rewards[i]),
+                float(flaws.violations[i]),
+                flaws.states[i].tobytes(),
+            )
+            for i in range(len(flaws))
+        )
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO flaw (id, round, auditor, norm, reward, violation, state,"
+                " verdict) VALUES (?, ?, ?, ?, ?, ?, ?, 'confirmed')",
+                rows,
+            )
+
+    def flaws(self, *, before: int | None = None) -> Flaws:
+        """Return confirmed flaws in the order they were found, of rounds below `before`."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT id, state, reward, violation, norm, auditor FROM flaw"
+                " WHERE round < ? ORDER BY place",
+                (2**62 if before is None else before,),
+            ).fetchall()
+        states = [np.frombuffer(row[1], dtype=np.float64) for row in rows]
+        return Flaws(
+            ids=tuple(row[0] for row in rows),
+            states=np.stack(states) if rows else np.empty((0, 0)),
+            rewards=np.array([row[2] for row in rows], dtype=np.float64),
+            violations=np.array([row[3] for row in rows], dtype=np.float64),
+            norms=tuple(row[4] for row in rows),
+            auditors=tuple(row[5] for row in rows),
+        )
+
+    def finish_round(
+        self, summary: Round, *, manifest: str | None, closed: Sequence[str], made: str
+    ) -> None:
+        """Commit a whole round at once: its counts, audits, judgements, vetoes and release.
+
+        Parameters
+        ----------
+        summary
+            The round.
+        manifest
+            SHA-256 of the manifest of the release it made, already durable on disk.
+        closed
+            Ids of the flaws that this release closed.
+        made
+            Time of the release, ISO 8601.
+        """
+        counts = attrs.asdict(summary, recurse=False)
+        audits, gates, vetoes = (counts.pop(k) for k in ("audits", "gates", "vetoes"))
+        with self._transaction():
+            if manifest is not None:
+                self._db.execute(
+                    "INSERT INTO release VALUES (?, ?, ?)", (summary.release, manifest, made)
+                )
+            self._db.execute(
+                f"INSERT INTO round VALUES ({', '.join('?' * len(counts))})",
+                tuple(counts.values()),
+            )
+            self._db.executemany(
+                "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ((summary.number, i, *attrs.astuple(a)) for i, a in enumerate(audits)),
+            )
+            self._db.executemany(
+                "INSERT INTO judgement VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (summary.number, i, g.gate, g.ok, json.dumps(dict(g.numbers)), g.reason)
+                    for i, g in enumerate(gates)
+                ),
+            )
+            self._db.executemany(
+                "INSERT INTO veto VALUES (?, ?)", ((summary.number, reason) for reason in vetoes)
+            )
+            self._db.executemany(
+                "UPDATE flaw SET closed_in = ? WHERE id = ?",
+                ((summary.release, flaw) for flaw in closed),
+            )
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Return the finished rounds."""
+        with self._errors():
+            rows = self._db.execute("SELECT * FROM round ORDER BY number").fetchall()
+            return tuple(
+                Round(
+                    *row,
+                    audits=tuple(
+                        AuditSummary(*a)
+                        for a in self._db.execute(
+                            "SELECT auditor, status, found, confirmed, queries, seconds, reason"
+                            " FROM audit WHERE round = ? ORDER BY place",
+                            (row[0],),
+                        )
+                    ),
+                    gates=tuple(
+                        Judgement(gate, bool(ok), json.loads(numbers), reason)
+                        for gate, ok, numbers, reason in self._db.execute(
+                            "SELECT gate, ok, numbers, reason FROM judgement"
+                            " WHERE round = ? ORDER BY place",
+                            (row[0],),
+                        )
+                    ),
+                    vetoes=tuple(
+                        reason
+                        for (reason,) in self._db.execute(
+                            "SELECT reason FROM veto WHERE round = ?", (row[0],)
+                        )
+                    ),
+                )
+                for row in rows
+            )
+
+    def add_release(self, number: int, manifest: str, made: str) -> None:
+        """Name a release that is durable on disk."""
+        with self._transaction():
+            self._db.execute("INSERT INTO release VALUES (?, ?, ?)", (number, manifest, made))
+
+    def releases(self) -> dict[int, str]:
+        """Return release number -> SHA-256 of its manifest."""
+        with self._errors():
+            return dict(
+                self._db.execute("SELECT number, manifest FROM release ORDER BY number").fetchall()
+            )
+
+    def log(self, number: int, text: str, at: str) -> None:
+        """Keep an event worth knowing of, such as an observer that raised."""
+        with self._transaction():
+            self._db.execute("INSERT INTO event VALUES (?, ?, ?)", (at, number, text))
+
+    def events(self) -> list[tuple[str, int, str]]:
+        """Return (time, round, text) of every event."""
+        with self._errors():
+            return self._db.execute("SELECT at, round, text FROM event ORDER BY rowid").fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            busy = "locked" in str(error) or "busy" in str(error)
+            raise KnowledgeError(
+                "the knowledge base is busy" if busy else "the knowledge base cannot be used",
+                where=self.path,
+                got=error,
+                next_step="wait for the run that holds it" if busy else "restore a copy of it",
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise KnowledgeError(
+                "the knowledge base is damaged",
+                where=self.path,
+                got=error,
+                next_step="restore a copy of it; the releases beside it are whole",
+            ) from error
+
+
+def flaw_ids(states: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[str, ...]:
+    """Return the content hash of each state `[m, d]`: 16 hex digits of SHA-256."""
+    rows = np.ascontiguousarray(states, dtype=np.float64) + 0.0  # -0.0 and 0.0 are one state
+    return tuple(hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in rows)

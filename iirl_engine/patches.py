@@ -1,0 +1,191 @@
+"""Corrections: what they are, and their exact evaluation.
+
+A corrected reward is clip(base - suppression, 0, 1), where the suppression is the sum over the
+corrections. Corrections are data: they can be listed, stored in a release and taken away again.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iirl_engine.support import power_of_two
+
+Array = NDArray[np.float64]
+
+_TILE = 2**22
+# Where a Gaussian kernel is cut: exp(-r^2 / 2) < 1e-12 beyond.
+_GAUSSIAN_REACH = 7.434
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Correction(abc.ABC):
+    """One entry in a reward's list of corrections.
+
+    Parameters
+    ----------
+    id
+        Unique in a release, such as `r1-kernel-lp`.
+    refiner
+        Qualified name of the refiner that proposed it.
+    round
+        Round that added it.
+    """
+
+    id: str
+    refiner: str
+    round: int
+
+    kind: ClassVar[str]
+
+    @property
+    @abc.abstractmethod
+    def count(self) -> int:
+        """How many corrections this entry stands for."""
+
+    @abc.abstractmethod
+    def suppression(self, states: Tensor, base: Tensor, violations: Mapping[str, Tensor]) -> Tensor:
+        """Return what is taken off the base reward, `[n]`, >= 0.
+
+        Parameters
+        ----------
+        states
+            `[n, d]` float64.
+        base
+            `[n]` base reward.
+        violations
+            Norm id -> violation `[n]`.
+        """
+
+    def norms(self) -> tuple[str, ...]:
+        """Return the ids of the norms that `suppression` looks at."""
+        return ()
+
+    def tensors(self) -> dict[str, Array]:
+        """Return the arrays that a release stores."""
+        return {}
+
+    @abc.abstractmethod
+    def numbers(self) -> dict[str, Any]:
+        """Return the parameters that a release's manifest states."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the manifest's entry."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "refiner": self.refiner,
+            "round": self.round,
+            "count": self.count,
+            **self.numbers(),
+        }
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Kernels(Correction):
+    """Local kernels: the suppression at s is the sum of strength_j * φ(|s - centre_j| / radius_j).
+
+    Parameters
+    ----------
+    centers
+        `[k, d]`.
+    radii
+        `[k]`, > 0. Where a Wendland kernel ends; the standard deviation of a Gaussian one.
+    strengths
+        `[k]`, >= 0.
+    profile
+        `wendland`: φ(r) = (1 - r)^4 (4 r + 1) for r < 1, else 0 (Wendland 1995, C2).
+        `gaussian`: φ(r) = exp(-r^2 / 2), cut where it falls below 1e-12.
+    """
+
+    centers: Array
+    radii: Array
+    strengths: Array
+    profile: Literal["wendland", "gaussian"] = "wendland"
+
+    kind: ClassVar[str] = "kernels"
+
+    @property
+    def count(self) -> int:
+        return len(self.strengths)
+
+    def suppression(self, states: Tensor, base: Tensor, violations: Mapping[str, Tensor]) -> Tensor:
+        if self.count == 0:
+            return torch.zeros_like(base)
+        strengths = torch.from_numpy(np.array(self.strengths))
+        rows = max(1, _TILE // self.count)
+        return torch.cat([self.profiles(part) @ strengths for part in states.split(rows)])
+
+    def profiles(self, states: Tensor) -> Tensor:
+        """Return φ of each state and kernel, `[n, k]`."""
+        unit = power_of_two(float(np.abs(self.centers).max()))
+        centers = torch.from_numpy(self.centers / unit)
+        apart = torch.cdist(
+            states / unit, centers, compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        r = apart / torch.from_numpy(self.radii / unit)
+        if self.profile == "wendland":
+            return (1 - r).clamp(min=0).pow(4) * (4 * r.clamp(max=1) + 1)
+        return torch.where(r < _GAUSSIAN_REACH, torch.exp(-r.square() / 2), 0.0)
+
+    def tensors(self) -> dict[str, Array]:
+        return {"centers": self.centers, "radii": self.radii, "strengths": self.strengths}
+
+    def numbers(self) -> dict[str, Any]:
+        return {"profile": self.profile}
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Fade(Correction):
+    """The base reward fades to nothing as a norm's limit is approached from within.
+
+    With v(s) the norm's violation, the suppression is base(s) * (1 - h(-v(s) / width)), where
+    h rises smoothly from 0 to 1 on [0, 1]. Where the norm forbids (v > 0) the reward is 0;
+    deeper than `width` inside what it allows nothing changes.
+
+    Parameters
+    ----------
+    norm
+        Id of the norm.
+    width
+        > 0, in the norm's units.
+    """
+
+    norm: str
+    width: float
+
+    kind: ClassVar[str] = "fade"
+
+    @property
+    def count(self) -> int:
+        return 1
+
+    def suppression(self, states: Tensor, base: Tensor, violations: Mapping[str, Tensor]) -> Tensor:
+        inside = (-violations[self.norm] / self.width).nan_to_num(nan=0.0).clamp(0, 1)
+        return base * (1 - inside.square() * (3 - 2 * inside))
+
+    def norms(self) -> tuple[str, ...]:
+        return (self.norm,)
+
+    def numbers(self) -> dict[str, Any]:
+        return {"norm": self.norm, "width": self.width}
+
+
+def restore(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Correction:
+    """Return the correction that a manifest's entry and a release's arrays describe.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        When they describe none.
+    """
+    kinds: dict[str, type[Correction]] = {"kernels": Kernels, "fade": Fade}
+    fields = {key: value for key, value in entry.items() if key not in ("kind", "count")}
+    return kinds[entry["kind"]](**fields, **tensors)

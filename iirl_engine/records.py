@@ -1,0 +1,430 @@
+"""The frozen records that flow between the phases.
+
+Arrays inside records are read-only float64 NumPy arrays. This module imports no array library,
+so that hook modules and the command line stay light.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from iirl_engine.options import NoOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from iirl_engine.patches import Correction
+    from iirl_engine.reward import RewardModel
+    from iirl_engine.support import Support
+
+    Array = NDArray[np.float64]
+
+Family = Literal["out-of-distribution", "gradient-extrapolation", "adversarial"]
+AuditStatus = Literal["clean", "findings", "crashed", "over-budget"]
+
+
+@attrs.frozen
+class Offer:
+    """One strategy that a plugin offers.
+
+    Parameters
+    ----------
+    name
+        Kebab-case name used in chain files.
+    target
+        `"package.module:Class"`, imported when a chain uses it.
+    options
+        Frozen attrs class with the strategy's options, in a module that imports nothing heavy.
+    summary
+        One line for `iirl plugins list`.
+    """
+
+    name: str
+    target: str
+    options: type[Any] = NoOptions
+    summary: str = ""
+
+
+@attrs.frozen
+class Domain:
+    """The box that auditors search: lowest and highest value of each feature."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@attrs.frozen
+class NormSpec:
+    """A norm that a source brings along, written like a `[[norm]]` table."""
+
+    use: str
+    id: str
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False, slots=False)
+class Demonstrations:
+    """Expert data, checked by `iirl_engine.demonstrations.check`.
+
+    Parameters
+    ----------
+    states
+        `[n, d]` expert states.
+    feature_names
+        `d` unique names.
+    held_out
+        `[m, d]` expert states that nothing is fitted on; may be empty.
+    known_good
+        `[k, d]` further states whose reward must be kept; may be empty.
+    negatives
+        `[m, d]` states that are known not to be expert; may be empty.
+    t
+        `[n]` time of each state, or None.
+    episode
+        `[n]` integer episode of each state, or None.
+    norms
+        Norms that the source knows of, such as the walls of a maze.
+    domain
+        Where auditors may look, when the source knows it.
+    origin
+        Where the data came from, for reports.
+    """
+
+    states: Array
+    feature_names: tuple[str, ...]
+    held_out: Array
+    known_good: Array
+    negatives: Array
+    t: Array | None = None
+    episode: NDArray[np.int64] | None = None
+    norms: tuple[NormSpec, ...] = ()
+    domain: Domain | None = None
+    origin: str = ""
+
+    @functools.cached_property
+    def support(self) -> Support:
+        """Distance to the expert states, indexed on first use and shared by all who ask."""
+        from iirl_engine.support import Support
+
+        return Support(self.states)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of every array and name, in hex."""
+        import numpy as np
+
+        digest = hashlib.sha256(repr(self.feature_names).encode())
+        for name in ("states", "held_out", "known_good", "negatives", "t", "episode"):
+            array = getattr(self, name)
+            if array is not None:
+                digest.update(f"{name} {array.dtype} {array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+@attrs.frozen(eq=False)
+class Flaws:
+    """States that the reward endorses although a norm forbids them, one row each.
+
+    Parameters
+    ----------
+    ids
+        Content hash of each state.
+    states
+        `[m, d]`.
+    rewards
+        `[m]` reward when the flaw was found, above the floor.
+    violations
+        `[m]` how far the worst norm is violated, above 0.
+    norms
+        Id of that norm.
+    auditors
+        Id of the auditor that found it first.
+    """
+
+    ids: tuple[str, ...]
+    states: Array
+    rewards: Array
+    violations: Array
+    norms: tuple[str, ...]
+    auditors: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int] | NDArray[Any]) -> Flaws:
+        """Return the flaws at these row numbers, in this order."""
+        import numpy as np
+
+        index = np.asarray(rows, dtype=np.int64)
+        return Flaws(
+            ids=tuple(self.ids[i] for i in index),
+            states=self.states[index],
+            rewards=self.rewards[index],
+            violations=self.violations[index],
+            norms=tuple(self.norms[i] for i in index),
+            auditors=tuple(self.auditors[i] for i in index),
+        )
+
+
+@attrs.frozen(eq=False)
+class AuditResult:
+    """What one auditor did in one round; a crash is a result, never a clean audit."""
+
+    auditor: str
+    status: AuditStatus
+    states: Array
+    queries: int
+    seconds: float
+    reason: str = ""
+
+
+@attrs.frozen(eq=False)
+class Repair:
+    """What a refiner is asked to mend.
+
+    Parameters
+    ----------
+    model
+        The reward as it stands, with every correction so far.
+    flaws
+        Open, confirmed flaws, most urgent first.
+    closed
+        `[c, d]` flaws that earlier corrections closed and that must stay closed.
+    known_good
+        `[k, d]` states whose reward must be kept.
+    original
+        `[k]` their reward in release 0; losses are counted from here, over all releases.
+    floor
+        Reward above this is an endorsement.
+    """
+
+    model: RewardModel
+    flaws: Flaws
+    closed: Array
+    known_good: Array
+    original: Array
+    floor: float
+
+
+@attrs.frozen(eq=False)
+class Candidate:
+    """A repaired reward that asks to be released."""
+
+    round: int
+    corrections: tuple[Correction, ...]
+    model: RewardModel
+
+
+@attrs.frozen(eq=False)
+class Evidence:
+    """What gates and vetoes judge a candidate by.
+
+    Parameters
+    ----------
+    current
+        The newest released reward.
+    flaws
+        All confirmed flaws of the run.
+    was_open
+        `[m]` whether `current` still endorses each of them.
+    known_good
+        `[k, d]` states whose reward must be kept.
+    original
+        `[k]` their reward in release 0.
+    floor
+        Reward above this is an endorsement.
+    data
+        Fingerprint of the demonstrations.
+    """
+
+    current: RewardModel
+    flaws: Flaws
+    was_open: NDArray[np.bool_]
+    known_good: Array
+    original: Array
+    floor: float
+    data: str
+
+
+@attrs.frozen
+class Judgement:
+    """What one gate said of one candidate, with the numbers it went by."""
+
+    gate: str
+    ok: bool
+    numbers: Mapping[str, float]
+    reason: str = ""
+
+
+@attrs.frozen
+class AuditSummary:
+    """One auditor's line in a round: how it ended and what it cost."""
+
+    auditor: str
+    status: AuditStatus
+    found: int
+    confirmed: int
+    queries: int
+    seconds: float
+    reason: str = ""
+
+
+@attrs.frozen
+class Round:
+    """One turn of the flywheel, in counts.
+
+    Parameters
+    ----------
+    number
+        1 for the first round.
+    found
+        States that auditors reported.
+    confirmed
+        Flaws among them that were not known before.
+    closed
+        Open flaws that this round's release closed.
+    open
+        Confirmed flaws of the run that the newest release still endorses.
+    misses
+        Known-good states with a reward below `good_floor` after the round.
+    corrections
+        Corrections in the newest release.
+    queries
+        Reward queries of the round, auditors and verification together.
+    seconds
+        CPU seconds of the round.
+    release
+        Number of the release that the round made, or None.
+    """
+
+    number: int
+    found: int
+    confirmed: int
+    closed: int
+    open: int
+    misses: int
+    corrections: int
+    queries: int
+    seconds: float
+    release: int | None
+    audits: tuple[AuditSummary, ...]
+    gates: tuple[Judgement, ...]
+    vetoes: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Outcome:
+    """What a run came to; `iirl run --json` prints it."""
+
+    run: Path
+    release: Path
+    rounds: tuple[Round, ...]
+    open_flaws: int
+    plugins: tuple[tuple[str, str], ...]
+
+    @property
+    def gates(self) -> tuple[Judgement, ...]:
+        """Judgements of the last candidate."""
+        return next((r.gates for r in reversed(self.rounds) if r.gates), ())
+
+    @property
+    def queries(self) -> int:
+        """Reward queries of all rounds."""
+        return sum(r.queries for r in self.rounds)
+
+    @property
+    def seconds(self) -> float:
+        """CPU seconds of all rounds."""
+        return sum(r.seconds for r in self.rounds)
+
+    @property
+    def ok(self) -> bool:
+        """True when no flaw is open, every audit ended well and no candidate was refused."""
+        last = self.rounds[-1] if self.rounds else None
+        sound = last is None or all(a.status in ("clean", "findings") for a in last.audits)
+        return self.open_flaws == 0 and sound and all(gate.ok for gate in self.gates)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented object that `iirl run --json` prints."""
+        return {
+            "run": str(self.run),
+            "release": str(self.release),
+            "rounds": [attrs.asdict(r) for r in self.rounds],
+            "gates": [
+                {"name": g.gate, "ok": g.ok, "numbers": dict(g.numbers), "reason": g.reason}
+                for g in self.gates
+            ],
+            "open_flaws": self.open_flaws,
+            "queries": self.queries,
+            "seconds": self.seconds,
+            "plugins": [{"dist": dist, "version": version} for dist, version in self.plugins],
+        }
+
+
+@attrs.frozen(eq=False)
+class Report:
+    """What a reporter tells of: the outcome, the reward before and after, and the flaws.
+
+    Parameters
+    ----------
+    before, after
+        Release 0 and the newest release.
+    flaws
+        All confirmed flaws of the run.
+    still_open
+        `[m]` whether `after` still endorses each of them.
+    chain
+        The effective chain file.
+    """
+
+    outcome: Outcome
+    before: RewardModel
+    after: RewardModel
+    flaws: Flaws
+    still_open: NDArray[np.bool_]
+    chain: str
+
+
+@attrs.frozen
+class RunStarted:
+    """Event of `iirl_run_started`."""
+
+    run: Path
+    chain: str
+    plugins: tuple[tuple[str, str], ...]
+    data: str
+
+
+@attrs.frozen(eq=False)
+class FlawsFound:
+    """Event of `iirl_flaws_found`: the new confirmed flaws of a round."""
+
+    run: Path
+    round: int
+    flaws: Flaws
+
+
+@attrs.frozen
+class RoundFinished:
+    """Event of `iirl_round_finished`."""
+
+    run: Path
+    round: Round
+
+
+@attrs.frozen
+class ReleaseMade:
+    """Event of `iirl_release_made`: `manifest` is the SHA-256 of its manifest."""
+
+    run: Path
+    release: Path
+    manifest: str

@@ -1,0 +1,348 @@
+"""Release directories: what a reward is on disk, written durably and read with suspicion.
+
+A release is a directory with `tensors.safetensors`, `manifest.json` and `CARD.md`. The manifest
+states the SHA-256 of the other files; they are checked before anything is parsed. No code and no
+pickle is ever loaded from a release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors, save as save_tensors
+from torch import Tensor
+
+import iirl_engine
+from iirl_engine import patches
+from iirl_engine.chain import Step
+from iirl_engine.demonstrations import check
+from iirl_engine.errors import ArtifactError, DataError, PluginError, Problem
+from iirl_engine.options import build_options, dump_options
+from iirl_engine.plugins import Plugins
+from iirl_engine.records import Domain, Judgement
+from iirl_engine.registry import Registry, UnknownStrategy
+from iirl_engine.reward import RewardModel
+
+FORMAT = 1
+MANIFEST, TENSORS, CARD = "manifest.json", "tensors.safetensors", "CARD.md"
+RELEASES, CHANNELS, STABLE = "releases", "channels", "stable.json"
+
+
+@attrs.frozen
+class Provenance:
+    """Where a release comes from.
+
+    Parameters
+    ----------
+    number
+        Its number in its run; 0 is the reward as learned.
+    floor, seed
+        Of the run.
+    encoder, mapping, norms
+        The steps of the chain that the reward is built from.
+    data
+        Fingerprint of the demonstrations.
+    gates
+        What the gates said of it.
+    """
+
+    number: int
+    floor: float
+    seed: int
+    encoder: Step
+    mapping: Step
+    norms: tuple[Step, ...]
+    data: str
+    gates: tuple[Judgement, ...] = ()
+
+
+def write_release(run: Path, model: RewardModel, provenance: Provenance) -> tuple[Path, str]:
+    """Write a release under `run/releases`, whole or not at all.
+
+    The files are written and synced under another name, then the directory is renamed.
+
+    Returns
+    -------
+    The release directory and the SHA-256 of its manifest.
+    """
+    folder = run / RELEASES / f"{provenance.number:04d}"
+    files = {TENSORS: save_tensors(_tensors(model)), CARD: _card(model, provenance).encode()}
+    manifest = _manifest(model, provenance) | {
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    }
+    files[MANIFEST] = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
+    draft = folder.with_name(f".{folder.name}.partial")
+    for leftover in (draft, folder):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    draft.mkdir(parents=True)
+    for name, data in files.items():
+        _write_synced(draft / name, data)
+    _sync_folder(draft)
+    draft.rename(folder)
+    _sync_folder(folder.parent)
+    return folder, hashlib.sha256(files[MANIFEST]).hexdigest()
+
+
+def load_release(path: str | Path, *, plugins: Plugins | None = None) -> RewardModel:
+    """Load a reward.
+
+    Parameters
+    ----------
+    path
+        A release directory, or a run directory for its stable release.
+    plugins
+        Plugins to build the reward's parts from; by default those installed.
+
+    Raises
+    ------
+    ArtifactError
+        When the release is missing, damaged or not what its manifest says.
+    PluginError
+        When a plugin that the reward is made of is not available.
+    """
+    folder = Path(path)
+    expected = None
+    if (folder / RELEASES).is_dir():
+        folder, expected = _stable(folder)
+    manifest, tensors = _read(folder, expected)
+    registry = Registry(plugins or Plugins())
+    try:
+        return _rebuild(manifest, tensors, registry)
+    except (KeyError, TypeError, ValueError, AttributeError, DataError, RuntimeError) as error:
+        raise ArtifactError(
+            "the release does not hold what its manifest says",
+            where=folder,
+            got=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def promote(run: Path, number: int, manifest: str) -> None:
+    """Make a release the run's stable one, atomically."""
+    folder = run / CHANNELS
+    folder.mkdir(exist_ok=True)
+    body = json.dumps({"release": f"{number:04d}", "manifest": manifest}, indent=1) + "\n"
+    draft = folder / f".{STABLE}.partial"
+    _write_synced(draft, body.encode())
+    draft.rename(folder / STABLE)
+    _sync_folder(folder)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return a release's manifest, after its files were checked against it."""
+    return _read(folder, None)[0]
+
+
+def _stable(run: Path) -> tuple[Path, str]:
+    pointer = run / CHANNELS / STABLE
+    try:
+        body = json.loads(pointer.read_bytes())
+        number, manifest = str(body["release"]), str(body["manifest"])
+    except FileNotFoundError:
+        raise ArtifactError(
+            "this run has no stable release: none passed its gates",
+            where=run,
+            known=sorted(str(p) for p in (run / RELEASES).glob("[0-9]*")),
+            next_step="name a release directory to load an unendorsed one",
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError("the stable channel cannot be read", where=pointer, got=error) from error
+    if not number.isdigit():
+        raise ArtifactError("the stable channel names no release", where=pointer, got=number)
+    return run / RELEASES / number, manifest
+
+
+def _read(folder: Path, expected: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a release's manifest and arrays, every hash checked before parsing."""
+    body = _bytes(folder / MANIFEST)
+    if expected is not None and hashlib.sha256(body).hexdigest() != expected:
+        raise ArtifactError("the manifest is not the one the channel names", where=folder)
+    try:
+        manifest = json.loads(body)
+        version, files = manifest["format"], dict(manifest["files"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError("the manifest cannot be read", where=folder, got=error) from error
+    if version != FORMAT:
+        raise ArtifactError(
+            "the release has another format",
+            where=folder,
+            got=version,
+            known=[FORMAT],
+            next_step="upgrade iirl-engine",
+        )
+    if set(files) != {TENSORS, CARD}:
+        raise ArtifactError("the manifest names other files", where=folder, got=sorted(files))
+    contents = {name: _bytes(folder / name) for name in files}
+    for name, data in contents.items():
+        if hashlib.sha256(data).hexdigest() != files[name]:
+            raise ArtifactError(
+                f"{name} was changed after the release was made",
+                where=folder / name,
+                next_step="restore the release from where it came from; do not use this one",
+            )
+    try:
+        tensors = load_tensors(contents[TENSORS])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ArtifactError("the tensors cannot be read", where=folder, got=error) from error
+    for name, array in tensors.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ArtifactError(f"tensor {name!r} holds NaN or Inf", where=folder / TENSORS)
+    return manifest, tensors
+
+
+def _rebuild(
+    manifest: Mapping[str, Any], tensors: Mapping[str, Any], registry: Registry
+) -> RewardModel:
+    arrays = {name: array.copy() for name, array in tensors.items()}
+
+    def under(prefix: str) -> dict[str, Any]:
+        start = prefix + "."
+        return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
+
+    def tensors_under(prefix: str) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(array) for name, array in under(prefix).items()}
+
+    demonstrations = check(
+        arrays["demonstrations.states"],
+        feature_names=manifest["features"],
+        origin=manifest["origin"],
+    )
+    encoder = _strategy(registry, "encoder", manifest["encoder"])
+    encoder.restore(tensors_under("encoder"), demonstrations)
+    mapping = _strategy(registry, "mapping", manifest["mapping"])
+    mapping.restore(tensors_under("mapping"))
+    norms = {}
+    for entry in manifest["norms"]:
+        norm = _strategy(registry, "norm", entry)
+        norm.restore(tensors_under(f"norm.{entry['id']}"), demonstrations)
+        norms[entry["id"]] = norm
+    corrections = [
+        patches.restore(entry, under(f"correction.{entry['id']}"))
+        for entry in manifest["corrections"]
+    ]
+    domain = Domain(tuple(manifest["domain"]["low"]), tuple(manifest["domain"]["high"]))
+    return RewardModel(encoder, mapping, norms, demonstrations, domain, corrections)
+
+
+def _strategy(registry: Registry, kind: str, entry: Mapping[str, Any]) -> Any:
+    try:
+        found = registry.find(kind, entry["use"])
+    except UnknownStrategy as error:
+        raise PluginError(
+            f"the release needs {kind} {entry['use']!r}",
+            got=error.message,
+            next_step=error.hint,
+        ) from error
+    problems: list[Problem] = []
+    options = build_options(found.offer.options, entry["options"], kind, problems, None)
+    if options is None:
+        raise PluginError(
+            f"the release's {kind} does not fit the installed {found.dist} {found.version}",
+            got="; ".join(map(str, problems)),
+            next_step=f"pip install '{found.dist}=={entry['version']}'",
+        )
+    return found.build(options)
+
+
+def _tensors(model: RewardModel) -> dict[str, Any]:
+    named: dict[str, Any] = {"demonstrations.states": model.demonstrations.states}
+    named |= {f"encoder.{n}": t.numpy() for n, t in model.encoder.tensors().items()}
+    named |= {f"mapping.{n}": t.numpy() for n, t in model.mapping.tensors().items()}
+    for name, norm in model.norms.items():
+        named |= {f"norm.{name}.{n}": t.numpy() for n, t in norm.tensors().items()}
+    for correction in model.corrections:
+        named |= {f"correction.{correction.id}.{n}": a for n, a in correction.tensors().items()}
+    return {name: np.ascontiguousarray(array) for name, array in named.items()}
+
+
+def _manifest(model: RewardModel, provenance: Provenance) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "engine": iirl_engine.__version__,
+        "release": provenance.number,
+        "seed": provenance.seed,
+        "floor": provenance.floor,
+        "data": provenance.data,
+        "origin": model.demonstrations.origin,
+        "features": list(model.demonstrations.feature_names),
+        "domain": {"low": list(model.domain.low), "high": list(model.domain.high)},
+        "encoder": _part(provenance.encoder),
+        "mapping": _part(provenance.mapping),
+        "norms": [_part(step) for step in provenance.norms],
+        "corrections": [correction.describe() for correction in model.corrections],
+        "gates": [attrs.asdict(g) | {"numbers": dict(g.numbers)} for g in provenance.gates],
+    }
+
+
+def _part(step: Step) -> dict[str, Any]:
+    return {
+        "id": step.id,
+        "use": step.entry.qualified,
+        "version": step.entry.version,
+        "options": dump_options(step.options),
+    }
+
+
+def _card(model: RewardModel, provenance: Provenance) -> str:
+    corrections = sum(c.count for c in model.corrections)
+    lines = [
+        f"# Reward model, release {provenance.number:04d}",
+        "",
+        f"Learned from {len(model.demonstrations.states):,} expert states with "
+        f"{model.width} features ({model.demonstrations.origin or 'origin unknown'}).",
+        "",
+        f"- encoder: {provenance.encoder.entry.qualified}",
+        f"- mapping: {provenance.mapping.entry.qualified}",
+        f"- norms: {', '.join(model.norms)}",
+        f"- corrections: {corrections:,}",
+        f"- data: sha256 {provenance.data}",
+        "",
+        "A reward above the floor "
+        f"{provenance.floor:g} is an endorsement. Outside the audited domain the reward was "
+        "not looked at.",
+        "",
+    ]
+    if provenance.gates:
+        lines += ["| gate | passed | numbers |", "|---|---|---|"]
+        for gate in provenance.gates:
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in gate.numbers.items())
+            lines.append(f"| {gate.gate} | {'yes' if gate.ok else 'no'} | {numbers} |")
+    else:
+        lines.append("This is the reward as learned: no audit and no gate stands behind it.")
+    return "\n".join(lines) + "\n"
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            "the release is incomplete" if file.parent.is_dir() else "there is no such release",
+            where=file,
+            got=error.strerror,
+        ) from error
+
+
+def _write_synced(file: Path, data: bytes) -> None:
+    with file.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,215 @@
+"""The reward model: R(s) = clip(g(L(s)) - suppression(s), 0, 1), and why it says what it says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iirl_engine import api
+from iirl_engine.errors import DataError
+from iirl_engine.patches import Correction
+from iirl_engine.records import Demonstrations, Domain
+
+log = logging.getLogger(__name__)
+
+_ROWS = 2**16
+
+
+@attrs.frozen(eq=False)
+class Explanation:
+    """Why one state gets its reward.
+
+    Parameters
+    ----------
+    reward
+        What the model answers.
+    loss
+        Expertness loss L.
+    base
+        Reward before corrections, g(L).
+    corrections
+        (id, what it takes off), for each correction that takes anything off.
+    nearest_state
+        `[d]` nearest expert state.
+    distance
+        Euclidean distance to it.
+    violated
+        (norm id, by how much), for each norm that forbids the state.
+    """
+
+    reward: float
+    loss: float
+    base: float
+    corrections: tuple[tuple[str, float], ...]
+    nearest_state: tuple[float, ...]
+    distance: float
+    violated: tuple[tuple[str, float], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented object that `iirl explain --json` prints per state."""
+        return attrs.asdict(self) | {
+            "corrections": dict(self.corrections),
+            "violated": dict(self.violated),
+        }
+
+
+class RewardModel:
+    """A reward over states, learned from demonstrations and corrected by refiners.
+
+    Calling it scores states: NumPy in, NumPy out; torch in, torch out and differentiable.
+    It computes in float64 and answers in float32 when asked in float32. A state that holds NaN
+    or Inf, and a reward that comes out as one, scores 0.
+
+    Parameters
+    ----------
+    encoder, mapping
+        Fitted.
+    norms
+        Norm id -> fitted norm.
+    demonstrations
+        What it was learned from.
+    domain
+        Where auditors may look.
+    corrections
+        In the order they were added.
+    """
+
+    def __init__(
+        self,
+        encoder: api.Encoder[Any],
+        mapping: api.Mapping[Any],
+        norms: Mapping[str, api.Norm[Any]],
+        demonstrations: Demonstrations,
+        domain: Domain,
+        corrections: Sequence[Correction] = (),
+    ) -> None:
+        self.encoder = encoder
+        self.mapping = mapping
+        self.norms = dict(norms)
+        self.demonstrations = demonstrations
+        self.domain = domain
+        self.corrections = tuple(corrections)
+
+    @property
+    def width(self) -> int:
+        """Number of features of a state."""
+        return self.demonstrations.states.shape[1]
+
+    def with_corrections(self, added: Sequence[Correction]) -> RewardModel:
+        """Return this reward with further corrections; this one stays as it is."""
+        return RewardModel(
+            self.encoder,
+            self.mapping,
+            self.norms,
+            self.demonstrations,
+            self.domain,
+            (*self.corrections, *added),
+        )
+
+    @overload
+    def __call__(self, states: Tensor) -> Tensor: ...
+    @overload
+    def __call__(self, states: NDArray[Any]) -> NDArray[Any]: ...
+    def __call__(self, states: Any) -> Any:
+        """Return the reward `[n]` in [0, 1] of states `[n, d]`.
+
+        Raises
+        ------
+        DataError
+            When the states have another shape or are no numbers.
+        """
+        if isinstance(states, Tensor):
+            self._check_shape(tuple(states.shape))
+            narrow = states.dtype in (torch.float32, torch.float16, torch.bfloat16)
+            reward = self.reward(states.to("cpu", torch.float64))
+            return reward.to(states.device, torch.float32 if narrow else torch.float64)
+        array = np.asarray(states)
+        self._check_shape(array.shape)
+        if array.dtype.kind not in "fiu":
+            raise DataError("states must hold integers or floats", got=f"dtype {array.dtype}")
+        narrow = array.dtype in (np.float32, np.float16)
+        with torch.no_grad():
+            wide = torch.from_numpy(array.astype(np.float64))
+            reward = torch.cat([self.reward(part) for part in wide.split(_ROWS)])
+        return reward.numpy().astype(np.float32 if narrow else np.float64)
+
+    def reward(self, states: Tensor) -> Tensor:
+        """Return the reward `[n]` of float64 tensors `[n, d]`, differentiable."""
+        finite = torch.isfinite(states).all(dim=1)
+        if not finite.all():
+            log.warning("%d states hold NaN or Inf; their reward is 0", int((~finite).sum()))
+            states = torch.where(finite[:, None], states, 0.0)
+        base = self.mapping.map(self.encoder.encode(states).loss)
+        reward = base
+        for taken in self._suppressions(states, base):
+            reward = reward - taken
+        return torch.where(finite & torch.isfinite(reward), reward.clamp(0, 1), 0.0)
+
+    def violations(self, states: Tensor) -> dict[str, Tensor]:
+        """Return the violation `[n]` of each norm; what cannot be told counts as forbidden."""
+        finite = torch.isfinite(states).all(dim=1)
+        known = torch.where(finite[:, None], states, 0.0)
+        found = {}
+        for name, norm in self.norms.items():
+            measured = norm.violation(known)
+            found[name] = torch.where(finite & ~torch.isnan(measured), measured, torch.inf)
+        return found
+
+    def violation(self, states: Tensor) -> Tensor:
+        """Return the violation `[n]` of the worst norm: above 0 where a state is forbidden."""
+        return torch.stack(list(self.violations(states).values())).amax(dim=0)
+
+    def explain(self, states: Any) -> list[Explanation]:
+        """Return, for each of the states `[n, d]`, why it gets its reward."""
+        array = np.asarray(states, dtype=np.float64)
+        self._check_shape(array.shape)
+        if len(array) == 0:
+            return []
+        with torch.no_grad():
+            given = torch.tensor(array)
+            rewards = self.reward(given)
+            known = torch.where(torch.isfinite(given).all(dim=1)[:, None], given, 0.0)
+            loss = self.encoder.encode(known).loss
+            base = self.mapping.map(loss)
+            taken = [t.numpy() for t in self._suppressions(known, base)]
+            violations = {name: v.numpy() for name, v in self.violations(given).items()}
+            distance, nearest = self.demonstrations.support.nearest(known)
+        finite = np.isfinite(array).all(axis=1)
+        expert = self.demonstrations.states[nearest.numpy()]
+        return [
+            Explanation(
+                reward=float(rewards[i]),
+                loss=float(loss[i]) if finite[i] else float("inf"),
+                base=float(base[i]) if finite[i] else 0.0,
+                corrections=tuple(
+                    (c.id, float(t[i]))
+                    for c, t in zip(self.corrections, taken, strict=True)
+                    if finite[i] and t[i] != 0
+                ),
+                nearest_state=tuple(expert[i].tolist()),
+                distance=float(distance[i]) if finite[i] else float("inf"),
+                violated=tuple((n, float(v[i])) for n, v in violations.items() if v[i] > 0),
+            )
+            for i in range(len(array))
+        ]
+
+    def _suppressions(self, states: Tensor, base: Tensor) -> list[Tensor]:
+        asked = {name for correction in self.corrections for name in correction.norms()}
+        violations = {name: self.norms[name].violation(states) for name in sorted(asked)}
+        return [c.suppression(states, base, violations) for c in self.corrections]
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 2 or shape[1] != self.width:
+            raise DataError(
+                f"states must have the shape [n, {self.width}]",
+                got=f"shape {list(shape)}",
+                known=self.demonstrations.feature_names,
+                next_step="a single state is written as one row",
+            )

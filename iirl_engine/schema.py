@@ -1,0 +1,50 @@
+"""What editors need to complete and check a chain file: its JSON Schema (draft 2020-12)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from iirl_engine.chain import DEFAULTS, MANY, REQUIRED, SINGLE, Settings
+from iirl_engine.options import options_schema
+from iirl_engine.registry import Registry
+
+
+def chain_schema(registry: Registry) -> dict[str, Any]:
+    """Return the JSON Schema of a chain file that uses the installed plugins."""
+    numbers = {"type": "array", "items": {"type": "number"}, "minItems": 1}
+    properties: dict[str, Any] = {
+        "flywheel": options_schema(Settings),
+        "domain": {
+            "type": "object",
+            "properties": {"low": numbers, "high": numbers},
+            "required": ["low", "high"],
+            "additionalProperties": False,
+        },
+    }
+    for table, kind in SINGLE.items():
+        properties[table] = _steps(registry, kind)
+    for table, kind in MANY.items():
+        properties[table] = {"type": "array", "items": _steps(registry, kind)}
+    for table, default in DEFAULTS.items():
+        properties[table]["default"] = default
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "iirl-engine chain file",
+        "type": "object",
+        "properties": properties,
+        "required": list(REQUIRED),
+        "additionalProperties": False,
+    }
+
+
+def _steps(registry: Registry, kind: str) -> dict[str, Any]:
+    choices = []
+    for entry in registry.entries(kind):
+        schema = options_schema(entry.offer.options)
+        bare = not registry.shadowed_by(entry)
+        names = [entry.offer.name, entry.qualified] if bare else [entry.qualified]
+        schema["description"] = entry.offer.summary
+        schema["properties"] |= {"use": {"enum": names}, "id": {"type": "string"}}
+        schema["required"] = ["use", *schema.get("required", [])]
+        choices.append(schema)
+    return {"oneOf": choices}
