@@ -91,7 +91,7 @@ class Flywheel:
             With every problem of the file.
         """
         chain = read_chain(path, overrides=overrides, disable=disable)
-        return cls(chain, out if out is not None else _free_folder(Path("runs"), Path(path).stem))
+        return cls(chain, out if out is not None else free_folder(Path("runs"), Path(path).stem))
 
     def run(
         self, *, resume: bool = False, progress: Callable[[str], None] = lambda line: None
@@ -132,6 +132,15 @@ class Flywheel:
                 where=self.out,
                 next_step="wait for it, or name another directory with --out",
             ) from None
+
+    def report(self) -> list[Path]:
+        """Write the reports of the run that `out` holds again; return their files."""
+        knowledge = Knowledge(self.out)
+        try:
+            run = _Run(self.chain, self.out, knowledge, lambda line: None)
+            return run.write_reports()
+        finally:
+            knowledge.close()
 
     def _prepare(self, resume: bool) -> None:
         file = self.out / CHAIN_FILE
@@ -183,7 +192,6 @@ class _Run:
         refiners = [(step, step.build()) for step in self.chain.refines]
         gates = [(step, step.build()) for step in self.chain.gates]
         triage, executor = self.chain.triage.build(), self.chain.executor.build()
-        reporters = [(step, step.build()) for step in self.chain.reports]
 
         self._load_data()
         text = self.chain.dump()
@@ -197,21 +205,36 @@ class _Run:
             rounds.append(
                 self._round(len(rounds) + 1, auditors, triage, refiners, gates, executor)
             )
-        newest = max(self.knowledge.releases())
-        flaws = self._flaws()
-        still_open = self._endorsed(self.model, flaws.states)
-        outcome = Outcome(
+        self.write_reports()
+        return self.outcome
+
+    def write_reports(self) -> list[Path]:
+        """Write every report of the chain from what the knowledge base and the releases hold."""
+        reporters = [(step, step.build()) for step in self.chain.reports]
+        folder = self.out / RELEASES
+        releases = self.knowledge.releases()
+        if not releases:
+            raise KnowledgeError("the run has made no release yet", where=self.out)
+        newest = folder / f"{max(releases):04d}"
+        before = load_release(folder / "0000", plugins=self.hooks)
+        after = load_release(newest, plugins=self.hooks)
+        flaws = self.knowledge.flaws()
+        if not len(flaws):
+            flaws = _joined([], after.width)
+        still_open = self._endorsed(after, flaws.states)
+        self.outcome = Outcome(
             run=self.out,
-            release=self.out / RELEASES / f"{newest:04d}",
-            rounds=tuple(rounds),
+            release=newest,
+            rounds=self.knowledge.rounds(),
             open_flaws=int(still_open.sum()),
             plugins=self.chain.plugins,
         )
-        report = Report(outcome, self.first, self.model, flaws, still_open, text)
+        report = Report(self.outcome, before, after, flaws, still_open, self.chain.dump())
+        files: list[Path] = []
         for step, reporter in reporters:
             with _blame(step, "write its report"):
-                reporter.write(report, self.out)
-        return outcome
+                files.extend(reporter.write(report, self.out))
+        return files
 
     def _load_data(self) -> None:
         """Load the demonstrations and settle the norms, those of the source among them."""
@@ -625,7 +648,8 @@ def _without_rounds(text: str) -> dict[str, Any]:
     return table
 
 
-def _free_folder(parent: Path, name: str) -> Path:
+def free_folder(parent: Path, name: str) -> Path:
+    """Return `parent/name`, or the first of `parent/name-2`, ... that does not exist."""
     folder, count = parent / name, 1
     while folder.exists():
         count += 1

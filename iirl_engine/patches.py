@@ -146,20 +146,21 @@ class Kernels(Correction):
 class Fade(Correction):
     """The base reward fades to nothing as a norm's limit is approached from within.
 
-    With v(s) the norm's violation, the suppression is base(s) * (1 - h(-v(s) / width)), where
-    h rises smoothly from 0 to 1 on [0, 1]. Where the norm forbids (v > 0) the reward is 0;
-    deeper than `width` inside what it allows nothing changes.
+    With v(s) the norm's violation, the suppression is base(s) * h((v(s) - start) / (end - start)),
+    where h rises smoothly from 0 to 1 on [0, 1]: nothing changes up to v = start, and from
+    v = end on the reward is 0.
 
     Parameters
     ----------
     norm
         Id of the norm.
-    width
-        > 0, in the norm's units.
+    start, end
+        start < end <= 0, in the norm's units; 0 is the norm's limit.
     """
 
     norm: str
-    width: float
+    start: float
+    end: float
 
     kind: ClassVar[str] = "fade"
 
@@ -168,14 +169,19 @@ class Fade(Correction):
         return 1
 
     def suppression(self, states: Tensor, base: Tensor, violations: Mapping[str, Tensor]) -> Tensor:
-        inside = (-violations[self.norm] / self.width).nan_to_num(nan=0.0).clamp(0, 1)
-        return base * (1 - inside.square() * (3 - 2 * inside))
+        return base * fade(violations[self.norm], self.start, self.end)
 
     def norms(self) -> tuple[str, ...]:
         return (self.norm,)
 
     def numbers(self) -> dict[str, Any]:
-        return {"norm": self.norm, "width": self.width}
+        return {"norm": self.norm, "start": self.start, "end": self.end}
+
+
+def fade(violation: Tensor, start: float, end: float) -> Tensor:
+    """Return h((v - start) / (end - start)): 0 up to start, 1 from end on, and 1 for NaN."""
+    share = ((violation - start) / (end - start)).nan_to_num(nan=1.0).clamp(0, 1)
+    return share.square() * (3 - 2 * share)
 
 
 def restore(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Correction:

@@ -146,11 +146,14 @@ class RewardModel:
         if not finite.all():
             log.warning("%d states hold NaN or Inf; their reward is 0", int((~finite).sum()))
             states = torch.where(finite[:, None], states, 0.0)
-        base = self.mapping.map(self.encoder.encode(states).loss)
-        reward = base
+        base = reward = self.base(states)
         for taken in self._suppressions(states, base):
             reward = reward - taken
         return torch.where(finite & torch.isfinite(reward), reward.clamp(0, 1), 0.0)
+
+    def base(self, states: Tensor) -> Tensor:
+        """Return the reward before corrections, g(L(s)), `[n]`, of finite float64 states."""
+        return self.mapping.map(self.encoder.encode(states).loss)
 
     def violations(self, states: Tensor) -> dict[str, Tensor]:
         """Return the violation `[n]` of each norm; what cannot be told counts as forbidden."""

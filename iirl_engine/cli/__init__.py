@@ -1,0 +1,100 @@
+"""The `iirl` command line: what each command imports, it imports when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from iirl_engine import __version__
+from iirl_engine.errors import IirlError
+
+# Command -> module of this package that defines it; the order is that of `iirl --help`.
+COMMANDS = {
+    "run": ("run", "Run a chain file: learn, audit, refine, release."),
+    "demo": ("run", "Run a demo: figure1 or pointmaze."),
+    "status": ("inspect", "Show where a run stands."),
+    "score": ("inspect", "Score states with a release."),
+    "explain": ("inspect", "Say why states get their reward."),
+    "report": ("inspect", "Write a run's reports again."),
+    "plugins": ("plugins", "List, show, check and pin plugins."),
+    "schema": ("plugins", "Print the JSON Schema of chain files."),
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *_offered()]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in COMMANDS:
+            module = importlib.import_module(f"iirl_engine.cli.{COMMANDS[name][0]}")
+            command: click.Command = getattr(module, name)
+            return command
+        entry = _offered().get(name)
+        return None if entry is None else entry.load()
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, text) for name, (_, text) in COMMANDS.items()]
+        rows += [(name, entry.offer.summary) for name, entry in _offered().items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _offered() -> dict[str, Any]:
+    """Return the commands that plugins offer; a built-in command keeps its name."""
+    from iirl_engine.plugins import Plugins
+    from iirl_engine.registry import Registry
+
+    entries = Registry(Plugins()).entries("command")
+    return {e.offer.name: e for e in reversed(list(entries)) if e.offer.name not in COMMANDS}
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="iirl")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Audit and refine learned reward models.
+
+    Exit codes: 0 ok, 1 open flaws or a gate refused, 2 usage or chain error, 3 artifact refused,
+    4 knowledge base busy or corrupt, 5 plugin failure, 130 interrupted.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; the only place where errors become messages and exit codes."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = cli.main(args=given, prog_name="iirl", standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except IirlError as error:
+        _show(error, given)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        click.echo("interrupted; what was found is kept, --resume goes on", err=True)
+        code = 130
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has left.
+        sys.stderr.close()
+        code = 0
+    except Exception as error:
+        _show(error, given)
+        code = 5
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(error: Exception, given: list[str]) -> None:
+    if "--debug" in given:
+        raise error
+    text = str(error) if isinstance(error, IirlError) else f"{type(error).__name__}: {error}"
+    if not isinstance(error, IirlError):
+        text += "\n  next:  this is a defect; --debug shows the traceback"
+    click.echo(f"iirl: {text}", err=True)

@@ -1,0 +1,160 @@
+"""`iirl status`, `score`, `explain` and `report`: reading what a run made."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from iirl_engine.errors import DataError, UsageError
+
+_folder = click.Path(file_okay=False, path_type=Path)
+_states = click.Path(dir_okay=False, path_type=Path)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=_folder)
+@_json
+def status(folder: Path, as_json: bool) -> None:
+    """Show where the run in DIR stands: its rounds, releases, open flaws and events."""
+    from iirl_engine.knowledge import Knowledge
+
+    knowledge = Knowledge(folder)
+    try:
+        rounds, releases, events = knowledge.rounds(), knowledge.releases(), knowledge.events()
+    finally:
+        knowledge.close()
+    open_flaws = rounds[-1].open if rounds else 0
+    if as_json:
+        body = {
+            "run": str(folder),
+            "rounds": len(rounds),
+            "open_flaws": open_flaws,
+            "releases": [f"{number:04d}" for number in releases],
+            "stable": _stable(folder),
+            "events": [{"at": at, "round": number, "text": text} for at, number, text in events],
+        }
+        click.echo(json.dumps(body, indent=1))
+        return
+    click.echo(f"run:        {folder}")
+    click.echo(f"rounds:     {len(rounds)}")
+    click.echo(f"open flaws: {open_flaws:,}")
+    click.echo(f"releases:   {', '.join(f'{number:04d}' for number in releases) or 'none'}")
+    click.echo(f"stable:     {_stable(folder) or 'none'}")
+    for at, number, text in events:
+        click.echo(f"event:      {at} round {number}: {text}")
+
+
+@click.command()
+@click.argument("release", type=_folder)
+@click.argument("states", type=_states)
+@_json
+def score(release: Path, states: Path, as_json: bool) -> None:
+    """Score STATES (.npy, .npz or .csv) with RELEASE, a release or run directory.
+
+    Prints one reward per line, in the order of the states.
+    """
+    from iirl_engine.release import load_release
+
+    model = load_release(release)
+    rewards = model(read_states(states)).tolist()
+    if as_json:
+        click.echo(json.dumps({"release": str(release), "rewards": rewards}))
+        return
+    sys.stdout.writelines(f"{reward:.9g}\n" for reward in rewards)
+
+
+@click.command()
+@click.argument("release", type=_folder)
+@click.argument("states", type=_states)
+@_json
+def explain(release: Path, states: Path, as_json: bool) -> None:
+    """Say why RELEASE gives STATES their reward: loss, corrections, nearest expert, norms."""
+    from iirl_engine.release import load_release
+
+    model = load_release(release)
+    found = model.explain(read_states(states))
+    if as_json:
+        body = {
+            "release": str(release),
+            "features": list(model.demonstrations.feature_names),
+            "states": [why.to_json() for why in found],
+        }
+        click.echo(json.dumps(body, indent=1))
+        return
+    for row, why in enumerate(found):
+        click.echo(f"state {row}: reward {why.reward:.4g}")
+        click.echo(f"  base reward {why.base:.4g} from expertness loss {why.loss:.4g}")
+        for name, taken in why.corrections:
+            click.echo(f"  correction {name} takes off {taken:.4g}")
+        nearest = ", ".join(f"{value:.4g}" for value in why.nearest_state)
+        click.echo(f"  nearest expert state ({nearest}) at distance {why.distance:.4g}")
+        for name, violation in why.violated:
+            click.echo(f"  norm {name} is violated by {violation:.4g}")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=_folder)
+@_json
+def report(folder: Path, as_json: bool) -> None:
+    """Write the reports of the run in DIR again, as its chain says."""
+    from iirl_engine.chain import read_chain
+    from iirl_engine.flywheel import CHAIN_FILE, Flywheel
+
+    if not (folder / CHAIN_FILE).is_file():
+        raise UsageError("this directory holds no run", where=folder)
+    files = Flywheel(read_chain(folder / CHAIN_FILE), folder).report()
+    if as_json:
+        click.echo(json.dumps({"run": str(folder), "files": [str(file) for file in files]}))
+        return
+    for file in files:
+        click.echo(file)
+
+
+def read_states(path: Path) -> Any:
+    """Return the array `[n, d]` of a file: .npy, `states` of an .npz, or .csv with a header.
+
+    Non-finite states are kept: a reward model answers 0 to them.
+
+    Raises
+    ------
+    DataError
+        When the file holds no such array.
+    """
+    import numpy as np
+
+    from iirl_engine.demonstrations import state_array
+
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                values = file["states"]
+        elif path.suffix == ".npy":
+            values = np.load(path, allow_pickle=False)
+        elif path.suffix == ".csv":
+            values = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+        else:
+            raise UsageError(
+                "states come from .npy, .npz or .csv files", got=path.name, where=path
+            )
+    except FileNotFoundError:
+        raise UsageError("there is no such file", where=path) from None
+    except KeyError:
+        raise DataError("the file has no array 'states'", where=path) from None
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError("the states cannot be read", where=path, got=error) from error
+    return state_array(values, "states", path, finite=False)
+
+
+def _stable(folder: Path) -> str | None:
+    from iirl_engine.release import CHANNELS, STABLE
+
+    pointer = folder / CHANNELS / STABLE
+    try:
+        return str(json.loads(pointer.read_bytes())["release"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,207 @@
+"""`iirl plugins` and `iirl schema`: what is installed, whether it works, what it takes."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+import click
+
+from iirl_engine.errors import IirlError, UsageError
+from iirl_engine.hookspecs import KINDS
+from iirl_engine.options import options_schema, type_name
+from iirl_engine.plugins import Plugin, Plugins
+from iirl_engine.registry import Registry
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_HEAVY = ("torch", "scipy", "sklearn", "matplotlib", "pandas", "gymnasium", "mujoco")
+
+
+@click.group()
+def plugins() -> None:
+    """List, show, check and pin plugins."""
+
+
+@plugins.command("list")
+@_json
+def list_(as_json: bool) -> None:
+    """List installed plugins: status, what they offer, and why some did not load."""
+    found = Plugins()
+    registry = Registry(found)
+    if as_json:
+        click.echo(json.dumps([_summary(p, registry) for p in found], indent=1))
+        return
+    for plugin in found:
+        click.echo(f"{plugin.dist} {plugin.version}: {plugin.status}")
+        if plugin.reason:
+            click.echo(_wrapped(plugin.reason, "    ", "    "))
+        for kind, offers in plugin.offers.items():
+            names = ", ".join(_marked(registry, plugin, kind, o.name) for o in offers)
+            click.echo(_wrapped(names, f"    {kind:<9} ", " " * 14))
+        if plugin.hooks:
+            click.echo(_wrapped(", ".join(plugin.hooks), f"    {'hooks':<9} ", " " * 14))
+
+
+@plugins.command()
+@click.argument("name")
+@_json
+def show(name: str, as_json: bool) -> None:
+    """Show one plugin, or one strategy with its options: NAME is a distribution or strategy."""
+    found = Plugins()
+    registry = Registry(found)
+    plugin = found.get(name)
+    entries = [
+        entry
+        for kind in KINDS
+        for entry in registry.entries(kind)
+        if (plugin is not None and entry.dist == plugin.dist)
+        or name in (entry.offer.name, entry.qualified)
+    ]
+    if plugin is None and not entries:
+        known = sorted({p.dist for p in found} | {e.offer.name for e in _all(registry)})
+        raise UsageError("no plugin or strategy goes by this name", got=name, known=known)
+    described: dict[str, Any] = _summary(plugin, registry) if plugin else {}
+    described["strategies"] = [
+        {
+            "kind": e.kind,
+            "name": e.qualified,
+            "summary": e.offer.summary,
+            "target": e.offer.target,
+            "options": options_schema(e.offer.options),
+        }
+        for e in entries
+    ]
+    if as_json:
+        click.echo(json.dumps(described, indent=1))
+        return
+    if plugin:
+        click.echo(f"{plugin.dist} {plugin.version}: {plugin.status}")
+        if plugin.reason:
+            click.echo(_wrapped(plugin.reason, "    ", "    "))
+    for entry in entries:
+        click.echo(f"{entry.kind} {entry.qualified}: {entry.offer.summary}")
+        import attrs
+
+        for field in attrs.fields(attrs.resolve_types(entry.offer.options)):
+            default = "required" if field.default is attrs.NOTHING else f"default {field.default!r}"
+            head = f"    {field.name} ({type_name(field.type)}, {default}) "
+            click.echo(_wrapped(field.metadata.get("help", ""), head, " " * 8))
+
+
+@plugins.command()
+@click.argument("name")
+@_json
+def check(name: str, as_json: bool) -> None:
+    """Check the installed plugin NAME: it loads, stays light, and its strategies fit."""
+    plugin = Plugins().get(name)
+    if plugin is None:
+        raise UsageError("no such plugin is installed", got=name, known=[p.dist for p in Plugins()])
+    results = _checks(plugin)
+    passed = all(not reason for _, reason in results)
+    if as_json:
+        rows = [{"check": what, "ok": not reason, "reason": reason} for what, reason in results]
+        click.echo(json.dumps({"plugin": plugin.dist, "ok": passed, "checks": rows}, indent=1))
+    else:
+        for what, reason in results:
+            click.echo(f"{'FAIL' if reason else 'ok  '} {what}")
+            if reason:
+                click.echo(_wrapped(reason, "       ", "       "))
+    sys.exit(0 if passed else 5)
+
+
+@plugins.command()
+@_json
+def freeze(as_json: bool) -> None:
+    """Print the loaded plugins as pinned requirements, for `pip install -r`."""
+    pins = [(plugin.dist, plugin.version) for plugin in Plugins().loaded]
+    if as_json:
+        rows = [{"dist": dist, "version": version} for dist, version in pins]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for dist, version in pins:
+        click.echo(f"{dist}=={version}")
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of chain files that use the installed plugins."""
+    from iirl_engine.schema import chain_schema
+
+    click.echo(json.dumps(chain_schema(Registry(Plugins())), indent=1))
+
+
+def _all(registry: Registry) -> list[Any]:
+    return [entry for kind in KINDS for entry in registry.entries(kind)]
+
+
+def _summary(plugin: Plugin, registry: Registry) -> dict[str, Any]:
+    return {
+        "dist": plugin.dist,
+        "version": plugin.version,
+        "status": plugin.status,
+        "reason": plugin.reason,
+        "module": plugin.module,
+        "import_seconds": round(plugin.seconds, 4),
+        "offers": {
+            kind: [
+                {
+                    "name": offer.name,
+                    "summary": offer.summary,
+                    "shadowed_by": _shadow(registry, plugin, kind, offer.name),
+                }
+                for offer in offers
+            ]
+            for kind, offers in plugin.offers.items()
+        },
+        "hooks": list(plugin.hooks),
+    }
+
+
+def _shadow(registry: Registry, plugin: Plugin, kind: str, name: str) -> str:
+    entry = next(
+        e for e in registry.entries(kind) if e.dist == plugin.dist and e.offer.name == name
+    )
+    return registry.shadowed_by(entry)
+
+
+def _marked(registry: Registry, plugin: Plugin, kind: str, name: str) -> str:
+    shadow = _shadow(registry, plugin, kind, name)
+    return f"{name} (shadowed by {shadow})" if shadow else name
+
+
+def _wrapped(text: str, first: str, rest: str) -> str:
+    return click.wrap_text(text, 80, first, rest)
+
+
+def _checks(plugin: Plugin) -> list[tuple[str, str]]:
+    """Return (what was checked, why it failed or nothing) for each check."""
+    if plugin.status != "loaded":
+        return [("loads", f"{plugin.status}: {plugin.reason}")]
+    results = [("loads", ""), ("hook module is light", _weight(plugin))]
+    registry = Registry(Plugins())
+    for entry in _all(registry):
+        if entry.dist != plugin.dist:
+            continue
+        name = f"{entry.kind} {entry.offer.name}"
+        good_name = _NAME.fullmatch(entry.offer.name)
+        results.append((f"{name}: name is kebab-case", "" if good_name else entry.offer.name))
+        results.append((f"{name}: has a summary", "" if entry.offer.summary else "it is empty"))
+        try:
+            entry.load()
+            results.append((f"{name}: target fits its kind", ""))
+        except IirlError as error:
+            results.append((f"{name}: target fits its kind", f"{error.what}: {error.got}"))
+    return results
+
+
+def _weight(plugin: Plugin) -> str:
+    """Import the hook module in a process of its own and name what heavy things came along."""
+    import subprocess
+
+    code = f"import sys, {plugin.module}; print(*(set({_HEAVY!r}) & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    heavy = done.stdout.split()
+    return f"{plugin.module} imports {', '.join(heavy)}" if heavy else ""

@@ -1,0 +1,158 @@
+"""`iirl run` and `iirl demo`: from a chain file to a hardened reward."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from iirl_engine.errors import UsageError
+from iirl_engine.records import Outcome
+
+_chain_options = [
+    click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Run directory [default: runs/NAME, or the next free runs/NAME-N].",
+    ),
+    click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override an option, such as audit.pgd.steps=80; may be repeated.",
+    ),
+    click.option(
+        "--disable", multiple=True, metavar="PLUGIN", help="Do not import this plugin."
+    ),
+    click.option("--resume", is_flag=True, help="Go on with the run that --out holds."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+]
+
+
+def _with_chain_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_chain_options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("chain", type=click.Path(dir_okay=False, path_type=Path))
+@_with_chain_options
+def run(
+    chain: Path,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    disable: tuple[str, ...],
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Run CHAIN: learn a reward, then audit, refine and release it until no flaw is found.
+
+    Results go to stdout, progress to stderr. Exits with 1 when flaws stay open or a gate
+    refused, with 5 when an auditor crashed.
+    """
+    sys.exit(_run(chain, out, overrides, disable, resume, as_json))
+
+
+@click.command()
+@click.argument("name", default="figure1")
+@_with_chain_options
+def demo(
+    name: str,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    disable: tuple[str, ...],
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Run the demo NAME: figure1 (a toy world in 3-D) or pointmaze (a MuJoCo maze)."""
+    recipes = _recipes()
+    if name not in recipes:
+        raise UsageError("there is no such demo", got=name, known=sorted(recipes))
+    sys.exit(_run(recipes[name], out, overrides, disable, resume, as_json))
+
+
+def _run(
+    chain: Path,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    disable: tuple[str, ...],
+    resume: bool,
+    as_json: bool,
+) -> int:
+    if resume and out is None:
+        raise UsageError("--resume needs --out, the run directory to go on with")
+    from iirl_engine.chain import read_chain
+
+    checked = read_chain(chain, overrides=overrides, disable=disable)
+    with _progress() as show:
+        show(f"chain {chain}: checked")
+        from iirl_engine.flywheel import Flywheel, free_folder
+
+        flywheel = Flywheel(checked, out or free_folder(Path("runs"), chain.stem))
+        outcome = flywheel.run(resume=resume, progress=show)
+    if as_json:
+        click.echo(json.dumps(outcome.to_json(), indent=1))
+    else:
+        from iirl_engine.summary import summarize
+
+        click.echo(summarize(outcome))
+    return exit_code(outcome)
+
+
+def exit_code(outcome: Outcome) -> int:
+    """Return 0 for a clean outcome, 5 when an auditor failed, else 1."""
+    last = outcome.rounds[-1].audits if outcome.rounds else ()
+    if any(audit.status in ("crashed", "over-budget") for audit in last):
+        return 5
+    return 0 if outcome.ok else 1
+
+
+def _recipes() -> dict[str, Path]:
+    """Return demo name -> chain file: packaged in a wheel, beside the package in a checkout."""
+    import iirl_engine
+
+    package = Path(iirl_engine.__file__).parent
+    folders = (package / "recipes", package.parent / "contrib" / "recipes")
+    folder = next((f for f in folders if f.is_dir()), folders[0])
+    return {file.stem: file for file in folder.glob("*.toml")}
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows one line of progress on stderr, with a spinner on a terminal."""
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        console = Console(stderr=True, highlight=False)
+        handler = RichHandler(console=console, show_time=False, show_path=False)
+        with _logging(handler), console.status("working") as status:
+
+            def show(line: str) -> None:
+                console.print(line, markup=False)
+                status.update(f"after: {line.partition(':')[0]}")
+
+            yield show
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    with _logging(handler):
+        yield lambda line: click.echo(line, err=True)
+
+
+@contextlib.contextmanager
+def _logging(handler: logging.Handler) -> Iterator[None]:
+    logger = logging.getLogger("iirl_engine")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

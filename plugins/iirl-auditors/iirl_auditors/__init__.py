@@ -1,0 +1,1 @@
+"""Auditors for iirl-engine: one of each family."""

@@ -1,0 +1,1 @@
+"""Encoders and mappings for iirl-engine."""

@@ -1,0 +1,39 @@
+"""Expertness as distance: how far the nearest expert states are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from iirl_encoders.options import KnnOptions
+from iirl_encoders.scale import Scale
+from iirl_engine import Code, Context, Demonstrations, Encoder
+from iirl_engine.support import Support
+
+
+class Knn(Encoder[KnnOptions]):
+    """L(s) is the mean Euclidean distance to the k nearest expert states, found exactly."""
+
+    def fit(self, demonstrations: Demonstrations, context: Context) -> None:
+        states = torch.tensor(demonstrations.states)
+        standard = self.options.standardize
+        scale = Scale.standard(states) if standard else Scale.identity(states.shape[1])
+        self._index(scale, states)
+
+    def encode(self, states: Tensor) -> Code:
+        scaled = self._scale(states)
+        k = min(self.options.k, len(self._support.states))
+        return Code(scaled, self._support.neighbours(scaled, k)[0].mean(dim=1))
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"center": self._scale.center, "spread": self._scale.spread}
+
+    def restore(self, tensors: Mapping[str, Tensor], demonstrations: Demonstrations) -> None:
+        scale = Scale(tensors["center"], tensors["spread"])
+        self._index(scale, torch.tensor(demonstrations.states))
+
+    def _index(self, scale: Scale, states: Tensor) -> None:
+        self._scale = scale
+        self._support = Support(scale(states).numpy())

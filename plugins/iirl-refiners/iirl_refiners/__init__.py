@@ -1,0 +1,1 @@
+"""Refiners for iirl-engine."""
