@@ -82,7 +82,46 @@ _HOME = {
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
 
-__all__ = [*sorted(_MODULE), "__version__"]
+__all__ = [
+    "ArtifactError",
+    "Auditor",
+    "Candidate",
+    "ChainError",
+    "Code",
+    "Context",
+    "DataError",
+    "Demonstrations",
+    "Domain",
+    "Encoder",
+    "Evidence",
+    "Executor",
+    "Fade",
+    "Failure",
+    "Flaws",
+    "Flywheel",
+    "Gate",
+    "IirlError",
+    "Judgement",
+    "Kernels",
+    "KnowledgeError",
+    "Mapping",
+    "Norm",
+    "NormSpec",
+    "Offer",
+    "Outcome",
+    "PluginError",
+    "Refiner",
+    "Repair",
+    "Report",
+    "Reporter",
+    "RewardModel",
+    "Source",
+    "Triage",
+    "UsageError",
+    "hookimpl",
+    "load_release",
+    "option",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -138,7 +138,7 @@ class Flywheel:
         knowledge = Knowledge(self.out)
         try:
             run = _Run(self.chain, self.out, knowledge, lambda line: None)
-            return run.write_reports()
+            return run.write_reports([(step, step.build()) for step in self.chain.reports])[1]
         finally:
             knowledge.close()
 
@@ -192,6 +192,7 @@ class _Run:
         refiners = [(step, step.build()) for step in self.chain.refines]
         gates = [(step, step.build()) for step in self.chain.gates]
         triage, executor = self.chain.triage.build(), self.chain.executor.build()
+        reporters = [(step, step.build()) for step in self.chain.reports]
 
         self._load_data()
         text = self.chain.dump()
@@ -205,12 +206,10 @@ class _Run:
             rounds.append(
                 self._round(len(rounds) + 1, auditors, triage, refiners, gates, executor)
             )
-        self.write_reports()
-        return self.outcome
+        return self.write_reports(reporters)[0]
 
-    def write_reports(self) -> list[Path]:
-        """Write every report of the chain from what the knowledge base and the releases hold."""
-        reporters = [(step, step.build()) for step in self.chain.reports]
+    def write_reports(self, reporters: Sequence[tuple[Step, Any]]) -> tuple[Outcome, list[Path]]:
+        """Write every report from what the knowledge base and the releases hold."""
         folder = self.out / RELEASES
         releases = self.knowledge.releases()
         if not releases:
@@ -222,19 +221,19 @@ class _Run:
         if not len(flaws):
             flaws = _joined([], after.width)
         still_open = self._endorsed(after, flaws.states)
-        self.outcome = Outcome(
+        outcome = Outcome(
             run=self.out,
             release=newest,
             rounds=self.knowledge.rounds(),
             open_flaws=int(still_open.sum()),
             plugins=self.chain.plugins,
         )
-        report = Report(self.outcome, before, after, flaws, still_open, self.chain.dump())
+        report = Report(outcome, before, after, flaws, still_open, self.chain.dump())
         files: list[Path] = []
         for step, reporter in reporters:
             with _blame(step, "write its report"):
                 files.extend(reporter.write(report, self.out))
-        return files
+        return outcome, files
 
     def _load_data(self) -> None:
         """Load the demonstrations and settle the norms, those of the source among them."""

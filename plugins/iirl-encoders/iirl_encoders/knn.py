@@ -18,9 +18,7 @@ class Knn(Encoder[KnnOptions]):
 
     def fit(self, demonstrations: Demonstrations, context: Context) -> None:
         states = torch.tensor(demonstrations.states)
-        standard = self.options.standardize
-        scale = Scale.standard(states) if standard else Scale.identity(states.shape[1])
-        self._index(scale, states)
+        self._index(Scale.asked(self.options.standardize, states), states)
 
     def encode(self, states: Tensor) -> Code:
         scaled = self._scale(states)

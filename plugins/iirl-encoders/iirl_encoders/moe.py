@@ -33,7 +33,7 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
             self._scale = Scale.identity(width)
             self._parameters = read_weights(Path(self.options.weights), width)
             return
-        self._scale = Scale.standard(states) if self.options.standardize else Scale.identity(width)
+        self._scale = Scale.asked(self.options.standardize, states)
         generator = context.torch_generator()
         self._parameters = self._initial(width, generator)
         self._train(self._scale(states), generator)

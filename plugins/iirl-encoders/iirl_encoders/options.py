@@ -8,6 +8,11 @@ import attrs
 
 from iirl_engine import option
 
+_STANDARDIZE = (
+    "scale features to mean 0 and standard deviation 1; auto: unless their standard deviations "
+    "lie within a factor of 10 of each other and of 1, as features of one unit do"
+)
+
 
 @attrs.frozen(kw_only=True)
 class MoeAutoencoderOptions:
@@ -17,9 +22,7 @@ class MoeAutoencoderOptions:
     bottleneck: int | Literal["auto"] = option(
         "auto", ge=1, help="hidden units of each; auto: half the features, rounded up"
     )
-    standardize: bool = option(
-        True, help="learn on features scaled to mean 0 and standard deviation 1"
-    )
+    standardize: bool | Literal["auto"] = option("auto", help=_STANDARDIZE)
     steps: int = option(2000, ge=1, help="Adam steps")
     batch: int = option(256, ge=1, help="states per step")
     learning_rate: float = option(0.01, gt=0.0, help="Adam step size")
@@ -36,9 +39,7 @@ class KnnOptions:
     """Options of encoder `knn`."""
 
     k: int = option(5, ge=1, help="neighbours; at most the number of expert states is used")
-    standardize: bool = option(
-        True, help="measure on features scaled to mean 0 and standard deviation 1"
-    )
+    standardize: bool | Literal["auto"] = option("auto", help=_STANDARDIZE)
 
 
 @attrs.frozen(kw_only=True)

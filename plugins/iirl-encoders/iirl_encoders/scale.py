@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 import torch
 from torch import Tensor
@@ -24,8 +26,22 @@ class Scale:
     spread: Tensor
 
     @classmethod
+    def asked(cls, standardize: bool | Literal["auto"], states: Tensor) -> Scale:
+        """Return the scaling that an option `standardize` asks for.
+
+        `auto` leaves features alone whose standard deviations lie within a factor of 10 of each
+        other and of 1: they share a unit, and the loss stays in it.
+        """
+        standard = cls.standard(states)
+        if standardize == "auto":
+            low, high = float(standard.spread.min()), float(standard.spread.max())
+            standardize = not (high <= 10 * low and low <= 10 and high >= 0.1)
+        return standard if standardize else cls.identity(states.shape[1])
+
+    @classmethod
     def standard(cls, states: Tensor) -> Scale:
-        """Return the scaling to mean 0 and standard deviation 1; constant features keep theirs.
+        """Return the scaling to mean 0 and standard deviation 1; constant features are scaled by
+        their magnitude.
 
         Sums are taken relative to the largest magnitude, so that they stay in range from 1e-300
         to 1e300.
@@ -35,8 +51,8 @@ class Scale:
         relative = states / unit
         center = relative.mean(dim=0)
         spread = (relative - center).square().mean(dim=0).sqrt()
-        varies = spread > 1e-12
-        return cls(center * unit, torch.where(varies, spread * unit, torch.where(largest > 0, unit, 1.0)))
+        spread = torch.where(spread > 1e-12, spread, 1.0)
+        return cls(center * unit, spread * unit)
 
     @classmethod
     def identity(cls, width: int) -> Scale:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from iirl_engine import Context, DataError, Fade, Refiner, Repair
+from iirl_engine import Context, DataError, Fade, Refiner, Repair, RewardModel
 from iirl_engine.patches import Correction, fade
 from iirl_refiners.options import EnvelopeOptions, NormMaskOptions
 
@@ -37,10 +37,11 @@ class Envelope(Refiner[EnvelopeOptions]):
             )
         end = outer - boundary
         if self.options.inner == "auto":
-            start = end - widest(repair, norm, end, _WIDEST * outer, self.options.max_loss)
+            most = _WIDEST * outer
+            start = end - widest(repair.model, repair, norm, end, most, self.options.max_loss)
         else:
             start = self.options.inner - boundary
-        return _new(repair, context, [(norm, start, end)])
+        return _new(repair.model, context, norm, start, end)
 
 
 class NormMask(Refiner[NormMaskOptions]):
@@ -60,16 +61,21 @@ class NormMask(Refiner[NormMaskOptions]):
                 known=repair.model.norms,
             )
         good = torch.tensor(repair.known_good)
-        fades = []
+        model, added = repair.model, list[Correction]()
         for name in names:
-            most = _WIDEST * -float(repair.model.norms[name].violation(good).min())
-            width = widest(repair, name, 0.0, most, self.options.max_loss)
-            fades.append((name, -width, 0.0))
-        return _new(repair, context, fades)
+            most = _WIDEST * -float(model.norms[name].violation(good).min())
+            # Near two limits a state loses to both fades: each is sized with those before it.
+            width = widest(model, repair, name, 0.0, most, self.options.max_loss)
+            new = _new(model, context, name, -width, 0.0)
+            model = model.with_corrections(new)
+            added.extend(new)
+        return added
 
 
-def widest(repair: Repair, norm: str, end: float, most: float, max_loss: float) -> float:
-    """Return the widest fade, up to `most`, under which no known-good state loses too much.
+def widest(
+    model: RewardModel, repair: Repair, norm: str, end: float, most: float, max_loss: float
+) -> float:
+    """Return the widest fade of `model`, up to `most`, under which no known-good state loses too much.
 
     The loss of a state grows with the width, so bisection finds it; it is counted from release
     0. When even the narrowest fade takes too much the narrowest is returned, and the gates say
@@ -77,9 +83,9 @@ def widest(repair: Repair, norm: str, end: float, most: float, max_loss: float) 
     """
     good = torch.tensor(repair.known_good)
     with torch.no_grad():
-        violation = repair.model.norms[norm].violation(good)
-        now = repair.model.reward(good)
-        base = repair.model.base(good)
+        violation = model.norms[norm].violation(good)
+        now = model.reward(good)
+        base = model.base(good)
     lost = torch.tensor(repair.original) - now
 
     def spares(width: float) -> bool:
@@ -96,21 +102,12 @@ def widest(repair: Repair, norm: str, end: float, most: float, max_loss: float) 
 
 
 def _new(
-    repair: Repair, context: Context, fades: Sequence[tuple[str, float, float]]
+    model: RewardModel, context: Context, norm: str, start: float, end: float
 ) -> list[Correction]:
-    """Return corrections for the fades that the reward does not have yet."""
-    there = {(c.norm, c.end) for c in repair.model.corrections if isinstance(c, Fade)}
+    """Return the fade as a correction, or nothing when the reward fades at this limit already."""
+    if any(isinstance(c, Fade) and (c.norm, c.end) == (norm, end) for c in model.corrections):
+        return []
+    name = f"r{context.round}-{context.id}-{norm}"
     return [
-        Fade(
-            id=f"r{context.round}-{context.id}-{norm}",
-            refiner=context.id,
-            round=context.round,
-            norm=norm,
-            start=start,
-            end=end,
-        )
-        for norm, start, end in fades
-        if (norm, end) not in there
+        Fade(id=name, refiner=context.id, round=context.round, norm=norm, start=start, end=end)
     ]
-
-

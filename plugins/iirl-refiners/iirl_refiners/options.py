@@ -61,7 +61,5 @@ class KernelGreedyOptions:
 class KernelLpOptions:
     """Options of refiner `kernel-lp`."""
 
-    max_corrections: int = option(1000, ge=1, help="kernels per round")
+    max_corrections: int = option(2000, ge=1, help="kernels per round")
     max_loss: float = option(0.10, ge=0.0, le=1.0, help=_MAX_LOSS)
-    dictionary: int = option(4000, ge=1, help="kernels to choose from")
-    time_limit: float = option(120.0, gt=0.0, help="seconds for the linear program")

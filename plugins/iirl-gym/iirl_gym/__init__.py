@@ -1,0 +1,1 @@
+"""gymnasium for iirl-engine: demonstrations from real environments."""
