@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, TypeVar
 
 import attrs
 
@@ -25,7 +25,8 @@ from iirl_engine.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping as MappingOf, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Mapping as MappingOf
     from pathlib import Path
 
     import numpy as np
@@ -255,5 +256,3 @@ class Reporter(Strategy[O]):
     @abc.abstractmethod
     def write(self, report: Report, folder: Path) -> list[Path]:
         """Write files under `folder` and return their paths."""
-
-

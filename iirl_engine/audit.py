@@ -1,17 +1,20 @@
-"""What an auditor sees of a reward, with every query counted, and how one audit is run."""
+"""What an auditor sees of a reward, how one audit is run, and what of its findings holds."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from iirl_engine.api import Auditor, Context
-from iirl_engine.records import AuditResult, AuditStatus, Demonstrations
+from iirl_engine.demonstrations import read_only
+from iirl_engine.records import AuditResult, AuditStatus, Demonstrations, Flaws
 from iirl_engine.reward import RewardModel
 
 
@@ -125,6 +128,85 @@ class AuditJob:
             seconds=time.process_time() - started,
             reason=reason,
         )
+
+
+@attrs.frozen(eq=False)
+class Verified:
+    """What became of one audit: flaws not known before, and whether there was any flaw at all.
+
+    Parameters
+    ----------
+    result
+        As the auditor left it, its status settled by the verification.
+    new
+        Confirmed flaws that neither an earlier round nor an earlier auditor found.
+    """
+
+    result: AuditResult
+    new: Flaws
+
+
+def verify(
+    results: Sequence[AuditResult], model: RewardModel, floor: float, known: Collection[str]
+) -> list[Verified]:
+    """Keep of what auditors report the states that are endorsed and forbidden, once each.
+
+    Parameters
+    ----------
+    results
+        In the order of the chain: the first auditor to report a flaw has found it.
+    model, floor
+        The audited reward; above the floor it endorses.
+    known
+        Ids of flaws found in earlier rounds.
+    """
+    seen = set(known)
+    verified = []
+    for result in results:
+        flaws = _confirmed(result, model, floor)
+        rows = []
+        for row, flaw in enumerate(flaws.ids):
+            if flaw not in seen:
+                rows.append(row)
+                seen.add(flaw)
+        if result.status in ("clean", "findings"):
+            result = attrs.evolve(result, status="findings" if len(flaws) else "clean")
+        verified.append(Verified(result, flaws.take(rows)))
+    return verified
+
+
+def _confirmed(result: AuditResult, model: RewardModel, floor: float) -> Flaws:
+    states = result.states
+    if not len(states):
+        return no_flaws(model.width)
+    rewards = model(states)
+    with torch.no_grad():
+        by_norm = model.violations(torch.tensor(states))
+    names = tuple(by_norm)
+    table = torch.stack(list(by_norm.values())).numpy()
+    violations, worst = table.max(axis=0), table.argmax(axis=0)
+    endorsed = np.isfinite(states).all(axis=1) & (rewards > floor)
+    rows = np.flatnonzero(endorsed & (violations > 0))
+    return Flaws(
+        ids=flaw_ids(states[rows]),
+        states=read_only(states[rows]),
+        rewards=read_only(rewards[rows]),
+        violations=read_only(violations[rows]),
+        norms=tuple(names[worst[row]] for row in rows),
+        auditors=(result.auditor,) * len(rows),
+    )
+
+
+def flaw_ids(states: NDArray[np.float64]) -> tuple[str, ...]:
+    """Return the content hash of each state `[m, d]`: 16 hex digits of SHA-256."""
+    rows = np.ascontiguousarray(states, dtype=np.float64) + 0.0  # -0.0 and 0.0 are one state
+    return tuple(hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in rows)
+
+
+def no_flaws(width: int) -> Flaws:
+    """Return an empty batch of flaws with `width` features."""
+    empty = read_only(np.empty(0))
+    return Flaws((), read_only(np.empty((0, width))), empty, empty, (), ())
 
 
 def run_audit(job: AuditJob) -> AuditResult:

@@ -179,9 +179,7 @@ def check_chain(table: Mapping[str, Any], registry: Registry, file: Path) -> Cha
     many = {f"{n}s": checker.many(n, written.get(n, [])) for n in MANY}
     if problems or settings is None:
         raise ChainError(problems, where=file)
-    return Chain(
-        path=file, settings=settings, domain=domain, registry=registry, **single, **many
-    )
+    return Chain(path=file, settings=settings, domain=domain, registry=registry, **single, **many)
 
 
 class _Checker:
@@ -344,9 +342,7 @@ def _descend(at: Any, key: str, path: str, override: str) -> Any:
         ids = [t.get("id") or str(t.get("use", "")).rpartition(":")[2] for t in at]
         if key in ids:
             return at[ids.index(key)]
-        raise UsageError(
-            f"no {path} has the id {key!r}", where="--set", got=override, known=ids
-        )
+        raise UsageError(f"no {path} has the id {key!r}", where="--set", got=override, known=ids)
     if key in MANY and key not in at:
         raise UsageError(f"the chain has no [[{key}]]", where="--set", got=override)
     return at.setdefault(key, {})

@@ -66,13 +66,13 @@ def check(
     return Demonstrations(
         states=checked,
         feature_names=names,
-        held_out=_frozen(np.empty((0, width))),
+        held_out=read_only(np.empty((0, width))),
         known_good=_side(known_good, "known_good", width, origin),
         negatives=_side(negatives, "negatives", width, origin),
         t=None if t is None else _column(t, "t", rows, origin),
         episode=None
         if episode is None
-        else _frozen(_column(episode, "episode", rows, origin).astype(np.int64)),
+        else read_only(_column(episode, "episode", rows, origin).astype(np.int64)),
         norms=tuple(norms),
         domain=domain,
         origin=origin,
@@ -106,7 +106,7 @@ def state_array(array: Any, name: str, origin: object, *, finite: bool = True) -
             got=f"{values[row, column]} in row {row}, column {column}",
             next_step="drop or repair these rows; the engine never fills in values",
         )
-    return _frozen(values)
+    return read_only(values)
 
 
 def hold_out(
@@ -126,12 +126,10 @@ def hold_out(
     out = np.isin(groups, chosen)
     return attrs.evolve(
         demonstrations,
-        states=_frozen(demonstrations.states[~out]),
-        held_out=_frozen(demonstrations.states[out]),
-        t=None if demonstrations.t is None else _frozen(demonstrations.t[~out]),
-        episode=None
-        if demonstrations.episode is None
-        else _frozen(demonstrations.episode[~out]),
+        states=read_only(demonstrations.states[~out]),
+        held_out=read_only(demonstrations.states[out]),
+        t=None if demonstrations.t is None else read_only(demonstrations.t[~out]),
+        episode=None if demonstrations.episode is None else read_only(demonstrations.episode[~out]),
     )
 
 
@@ -171,7 +169,7 @@ def _numbers(array: Any, name: str, origin: object) -> NDArray[np.float64]:
 
 def _side(array: Any, name: str, width: int, origin: str) -> Array:
     if array is None or np.shape(array)[:1] == (0,):
-        return _frozen(np.empty((0, width)))
+        return read_only(np.empty((0, width)))
     values = state_array(array, name, origin)
     if values.shape[1] != width:
         raise DataError(
@@ -190,10 +188,11 @@ def _column(array: Any, name: str, rows: int, origin: str) -> Array:
             where=origin,
             got=f"shape {list(values.shape)}, states have {rows} rows",
         )
-    return _frozen(values)
+    return read_only(values)
 
 
-def _frozen(array: NDArray[T]) -> NDArray[T]:
+def read_only(array: NDArray[T]) -> NDArray[T]:
+    """Return the array in C order, closed to writing."""
     array = np.ascontiguousarray(array)
     array.setflags(write=False)
     return array

@@ -6,36 +6,27 @@ import datetime
 import logging
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from iirl_engine.api import Context, Failure
-from iirl_engine.audit import AuditJob, run_audit
+from iirl_engine.audit import AuditJob, Verified, run_audit, verify
+from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
-from iirl_engine.demonstrations import hold_out, widened_range
-from iirl_engine.errors import (
-    ChainError,
-    DataError,
-    IirlError,
-    KnowledgeError,
-    PluginError,
-    Problem,
-    UsageError,
-)
-from iirl_engine.knowledge import FILE, Knowledge, flaw_ids
-from iirl_engine.options import build_options
+from iirl_engine.demonstrations import read_only
+from iirl_engine.errors import DataError, KnowledgeError, UsageError
+from iirl_engine.knowledge import FILE, Knowledge
+from iirl_engine.learn import known_good_states, learn, load_demonstrations, norm_steps
 from iirl_engine.patches import Correction
 from iirl_engine.records import (
     AuditResult,
     AuditSummary,
     Candidate,
-    Demonstrations,
     Evidence,
     Flaws,
     FlawsFound,
@@ -48,15 +39,20 @@ from iirl_engine.records import (
     RoundFinished,
     RunStarted,
 )
-from iirl_engine.registry import UnknownStrategy
-from iirl_engine.release import RELEASES, Provenance, load_release, promote, write_release
+from iirl_engine.release import (
+    RELEASES,
+    Provenance,
+    load_release,
+    promote,
+    read_manifest,
+    write_release,
+)
 from iirl_engine.reward import RewardModel
 
 log = logging.getLogger(__name__)
 
 CHAIN_FILE = "chain.toml"
-Array = np.ndarray[Any, np.dtype[np.float64]]
-T = TypeVar("T", bound=np.ndarray[Any, Any])
+Array = NDArray[np.float64]
 
 
 class Flywheel:
@@ -194,18 +190,10 @@ class _Run:
         triage, executor = self.chain.triage.build(), self.chain.executor.build()
         reporters = [(step, step.build()) for step in self.chain.reports]
 
-        self._load_data()
-        text = self.chain.dump()
-        started = RunStarted(self.out, text, self.chain.plugins, self.data.fingerprint)
-        self._observe(0, "iirl_run_started", event=started)
-        self._learn_or_restore()
-        self._settle_known_good()
-
+        self._start()
         rounds = list(self.knowledge.rounds())
         while len(rounds) < self.settings.rounds and not (rounds and _is_done(rounds[-1])):
-            rounds.append(
-                self._round(len(rounds) + 1, auditors, triage, refiners, gates, executor)
-            )
+            rounds.append(self._round(len(rounds) + 1, auditors, triage, refiners, gates, executor))
         return self.write_reports(reporters)[0]
 
     def write_reports(self, reporters: Sequence[tuple[Step, Any]]) -> tuple[Outcome, list[Path]]:
@@ -217,9 +205,7 @@ class _Run:
         newest = folder / f"{max(releases):04d}"
         before = load_release(folder / "0000", plugins=self.hooks)
         after = load_release(newest, plugins=self.hooks)
-        flaws = self.knowledge.flaws()
-        if not len(flaws):
-            flaws = _joined([], after.width)
+        flaws = self.knowledge.flaws(after.width)
         still_open = self._endorsed(after, flaws.states)
         outcome = Outcome(
             run=self.out,
@@ -231,112 +217,54 @@ class _Run:
         report = Report(outcome, before, after, flaws, still_open, self.chain.dump())
         files: list[Path] = []
         for step, reporter in reporters:
-            with _blame(step, "write its report"):
+            with blame(step, "write its report"):
                 files.extend(reporter.write(report, self.out))
         return outcome, files
 
-    def _load_data(self) -> None:
-        """Load the demonstrations and settle the norms, those of the source among them."""
-        step = self.chain.source
-        source = step.build()
-        with _blame(step, "load the demonstrations"):
-            data = source.load(self._context("source", step, 0))
-        if self.settings.held_out > 0:
-            splitter = Context("flywheel", "held-out", self.settings.seed, 0)
-            data = hold_out(data, self.settings.held_out, splitter.generator())
-        self.data: Demonstrations = data
+    def _start(self) -> None:
+        """Have the demonstrations, release 0 and the newest release at hand."""
+        self.data = load_demonstrations(self.chain)
+        self.norms = norm_steps(self.chain, self.data)
         self.progress(
-            f"source {step.id}: {len(data.states):,} expert states, "
-            f"{len(data.feature_names)} features, {len(data.held_out):,} held out"
+            f"source {self.chain.source.id}: {len(self.data.states):,} expert states, "
+            f"{len(self.data.feature_names)} features, {len(self.data.held_out):,} held out"
         )
-        self.norm_steps = (*self.chain.norms, *self._source_norms())
-
-    def _source_norms(self) -> Iterator[Step]:
-        problems: list[Problem] = []
-        taken = {step.id for step in self.chain.norms}
-        for spec in self.data.norms:
-            path = f"source {self.chain.source.id}, norm {spec.id}"
-            try:
-                entry = self.chain.registry.find("norm", spec.use)
-            except UnknownStrategy as error:
-                problems.append(Problem(path, error.message, error.hint))
-                continue
-            options = build_options(entry.offer.options, spec.options, path, problems, None)
-            if spec.id in taken:
-                problems.append(Problem(path, "the id is taken by a norm of the chain"))
-            if options is not None:
-                yield Step(spec.id, entry, options)
-        if problems:
-            raise ChainError(problems, where=self.chain.path)
-
-    def _learn_or_restore(self) -> None:
-        """Have release 0 and the newest release at hand, learning the reward if there is none."""
+        event = RunStarted(self.out, self.chain.dump(), self.chain.plugins, self.data.fingerprint)
+        self._observe(0, "iirl_run_started", event=event)
         releases = self.knowledge.releases()
-        if not releases:
-            self.first = self.model = self._learn()
-            number, manifest = self._write(0, self.model, ())
-            self.knowledge.add_release(number, manifest, _now())
+        if releases:
+            self._restore(max(releases))
+        else:
+            self.first = self.model = learn(self.chain, self.data)
+            manifest = self._write(0, self.model, ())
+            self.knowledge.add_release(0, manifest, _now())
             self._announce(0, manifest)
-            return
-        folder = self.out / RELEASES
-        self.first = load_release(folder / "0000", plugins=self.hooks)
-        self.model = load_release(folder / f"{max(releases):04d}", plugins=self.hooks)
-        if not np.array_equal(self.first.demonstrations.states, self.data.states):
-            raise DataError(
-                "the demonstrations are not those the run was started with",
-                where=self.data.origin,
-                next_step="restore them, or start a new run with --out",
-            )
-        for model in (self.first, self.model):
-            model.demonstrations = self.data
-
-    def _learn(self) -> RewardModel:
-        norms: dict[str, Any] = {}
-        for step in self.norm_steps:
-            norms[step.id] = step.build()
-            with _blame(step, "settle on the demonstrations"):
-                norms[step.id].fit(self.data, self._context("norm", step, 0))
-        encoder, mapping = self.chain.encoder.build(), self.chain.mapping.build()
-        states = torch.tensor(self.data.states)
-        with _blame(self.chain.encoder, "learn from the demonstrations"):
-            encoder.fit(self.data, self._context("encoder", self.chain.encoder, 0))
-            with torch.no_grad():
-                loss = encoder.encode(states).loss
-        if loss.shape != (len(states),) or not torch.isfinite(loss).all():
-            raise PluginError(
-                f"encoder {self.chain.encoder.entry.qualified} gives demonstrations no finite loss",
-                got=f"shape {list(loss.shape)}, {int((~torch.isfinite(loss)).sum())} not finite",
-                next_step="rescale the demonstrations or choose another encoder",
-            )
-        with _blame(self.chain.mapping, "learn from the losses"):
-            mapping.fit(loss, self._context("mapping", self.chain.mapping, 0))
-        domain = self.chain.domain or self.data.domain or widened_range(self.data.states)
-        if len(domain.low) != len(self.data.feature_names):
-            message = f"has {len(domain.low)} features, the states have {states.shape[1]}"
-            raise ChainError([Problem("domain", message)], where=self.chain.path)
-        model = RewardModel(encoder, mapping, norms, self.data, domain)
         self.progress(
             f"encoder {self.chain.encoder.id}: mean reward of the demonstrations "
-            f"{float(model(self.data.states).mean()):.3f}"
+            f"{float(self.first(self.data.states).mean()):.3f}"
         )
-        return model
-
-    def _settle_known_good(self) -> None:
-        """Known-good: expert states, held out or not, and the source's; forbidden ones are not."""
-        states = np.concatenate([self.data.states, self.data.held_out, self.data.known_good])
-        with torch.no_grad():
-            forbidden = (self.first.violation(torch.tensor(states)) > 0).numpy()
-        if forbidden.all():
+        good, forbidden = known_good_states(self.data, self.first)
+        if not len(good):
             raise DataError(
                 "the norms forbid every demonstration",
                 where=", ".join(self.first.norms),
                 next_step="compare the norms' limits with the data: iirl explain",
             )
-        if forbidden.any():
-            self._log(0, f"the norms forbid {int(forbidden.sum())} of {len(states)} known-good "
-                      "states; these are not protected")
-        self.known_good = _read_only(states[~forbidden])
-        self.original = _read_only(self.first(self.known_good))
+        if forbidden:
+            self._log(0, f"norms forbid {forbidden} known-good states; these are not protected")
+        self.known_good = read_only(good)
+        self.original = read_only(self.first(good))
+
+    def _restore(self, newest: int) -> None:
+        folder = self.out / RELEASES
+        self.first = load_release(folder / "0000", plugins=self.hooks)
+        self.model = load_release(folder / f"{newest:04d}", plugins=self.hooks)
+        if read_manifest(folder / "0000")["data"] != self.data.fingerprint:
+            raise DataError(
+                "the demonstrations are not those the run was started with",
+                where=self.data.origin,
+                next_step="restore them, or start a new run with --out",
+            )
 
     def _round(
         self,
@@ -349,13 +277,18 @@ class _Run:
     ) -> Round:
         started = time.process_time()
         results = self._audit(number, auditors, executor)
-        new, summaries = self._verify(number, results)
-        self.knowledge.add_flaws(number, new)
-        flaws = self._flaws()
+        known = self.knowledge.flaws(self.model.width, before=number).ids
+        verified = verify(results, self.model, self.settings.floor, known)
+        for audit in verified:
+            self.knowledge.add_flaws(number, audit.new)
+        flaws = self.knowledge.flaws(self.model.width)
+        summaries = tuple(_summary(audit) for audit in verified)
         was_open = self._endorsed(self.model, flaws.states)
         ranked = self._triage(number, triage, flaws.take(np.flatnonzero(was_open)))
-        if len(new):
-            event = FlawsFound(self.out, number, new)
+        confirmed = sum(s.confirmed for s in summaries)
+        if confirmed:
+            fresh = flaws.take(range(len(flaws) - confirmed, len(flaws)))
+            event = FlawsFound(self.out, number, fresh)
             self._observe(number, "iirl_flaws_found", event=event)
 
         judgements: tuple[Judgement, ...] = ()
@@ -364,7 +297,7 @@ class _Run:
         manifest: str | None = None
         sound = all(s.status in ("clean", "findings") for s in summaries)
         evidence = Evidence(
-            self.model, flaws, _read_only(was_open), self.known_good, self.original,
+            self.model, flaws, read_only(was_open), self.known_good, self.original,
             self.settings.floor, self.data.fingerprint,
         )  # fmt: skip
         if len(ranked):
@@ -374,9 +307,8 @@ class _Run:
                 if all(j.ok for j in judgements):
                     vetoes = self._vetoes(candidate, evidence)
                 if all(j.ok for j in judgements) and not vetoes:
-                    released, manifest = self._write(
-                        max(self.knowledge.releases()) + 1, candidate.model, judgements
-                    )
+                    released = max(self.knowledge.releases()) + 1
+                    manifest = self._write(released, candidate.model, judgements)
                     self.model = candidate.model
         elif sound and max(self.knowledge.releases()) == 0:
             vetoes = self._vetoes(Candidate(0, (), self.model), evidence)
@@ -386,7 +318,7 @@ class _Run:
         summary = Round(
             number=number,
             found=sum(s.found for s in summaries),
-            confirmed=len(new),
+            confirmed=confirmed,
             closed=len(closed),
             open=int(still_open.sum()),
             misses=int((self.model(self.known_good) < self.settings.good_floor).sum()),
@@ -435,61 +367,9 @@ class _Run:
                 self._log(number, f"auditor {step.id} {result.status}: {result.reason}")
         return results
 
-    def _verify(
-        self, number: int, results: Sequence[AuditResult]
-    ) -> tuple[Flaws, tuple[AuditSummary, ...]]:
-        """Keep of what auditors found the states that are endorsed and forbidden, once each."""
-        known = set(self.knowledge.flaws(before=number).ids)
-        kept: list[Flaws] = []
-        summaries = []
-        for result in results:
-            flaws = self._confirm(result)
-            rows = [i for i, flaw in enumerate(flaws.ids) if flaw not in known]
-            fresh = dict.fromkeys(flaws.ids[i] for i in rows)
-            first = [i for i in rows if fresh.pop(flaws.ids[i], 0) is None]
-            known.update(flaws.ids)
-            kept.append(flaws.take(first))
-            status = result.status
-            if status in ("clean", "findings"):
-                status = "findings" if len(flaws) else "clean"
-            summaries.append(
-                AuditSummary(
-                    result.auditor,
-                    status,
-                    found=len(result.states),
-                    confirmed=len(first),
-                    queries=result.queries,
-                    seconds=result.seconds,
-                    reason=result.reason,
-                )
-            )
-        return _joined(kept, self.model.width), tuple(summaries)
-
-    def _confirm(self, result: AuditResult) -> Flaws:
-        states = result.states
-        with torch.no_grad():
-            given = torch.tensor(states)
-            rewards = self.model(states) if len(states) else np.empty(0)
-            by_norm = self.model.violations(given)
-        names = tuple(by_norm)
-        table = torch.stack(list(by_norm.values())).numpy()
-        worst = table.argmax(axis=0)
-        violations = table.max(axis=0)
-        finite = np.isfinite(states).all(axis=1)
-        rows = np.flatnonzero(finite & (rewards > self.settings.floor) & (violations > 0))
-        chosen = np.ascontiguousarray(states[rows])
-        return Flaws(
-            ids=flaw_ids(chosen),
-            states=_read_only(chosen),
-            rewards=_read_only(rewards[rows]),
-            violations=_read_only(violations[rows]),
-            norms=tuple(names[worst[i]] for i in rows),
-            auditors=(result.auditor,) * len(rows),
-        )
-
     def _triage(self, number: int, triage: Any, flaws: Flaws) -> Flaws:
         step = self.chain.triage
-        with _blame(step, "rank the flaws"):
+        with blame(step, "rank the flaws"):
             order = np.asarray(triage.rank(flaws, self._context("triage", step, number)))
             if sorted(order.tolist()) != list(range(len(flaws))):
                 raise ValueError("the ranking is no permutation of the flaws")
@@ -505,10 +385,10 @@ class _Run:
             if not len(left):
                 break
             repair = Repair(
-                model, left, _read_only(closed), self.known_good, self.original,
+                model, left, read_only(closed), self.known_good, self.original,
                 self.settings.floor,
             )  # fmt: skip
-            with _blame(step, "propose corrections"):
+            with blame(step, "propose corrections"):
                 proposed = refiner.propose(repair, self._context("refine", step, number))
                 model = model.with_corrections(proposed)
                 model(left.states)
@@ -560,20 +440,19 @@ class _Run:
                 self._log(candidate.round, f"vetoed by {reasons[-1]}")
         return tuple(reasons)
 
-    def _write(
-        self, number: int, model: RewardModel, gates: tuple[Judgement, ...]
-    ) -> tuple[int, str]:
+    def _write(self, number: int, model: RewardModel, gates: tuple[Judgement, ...]) -> str:
+        """Write a release and return the SHA-256 of its manifest."""
         provenance = Provenance(
             number=number,
             floor=self.settings.floor,
             seed=self.settings.seed,
             encoder=self.chain.encoder,
             mapping=self.chain.mapping,
-            norms=self.norm_steps,
+            norms=self.norms,
             data=self.data.fingerprint,
             gates=gates,
         )
-        return number, write_release(self.out, model, provenance)[1]
+        return write_release(self.out, model, provenance)[1]
 
     def _announce(self, number: int, manifest: str) -> None:
         event = ReleaseMade(self.out, self.out / RELEASES / f"{number:04d}", manifest)
@@ -591,11 +470,7 @@ class _Run:
         log.warning(text)
         self.knowledge.log(number, text, _now())
 
-    def _flaws(self) -> Flaws:
-        found = self.knowledge.flaws()
-        return found if len(found) else _joined([], self.model.width)
-
-    def _endorsed(self, model: RewardModel, states: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _endorsed(self, model: RewardModel, states: Array) -> NDArray[np.bool_]:
         if not len(states):
             return np.zeros(0, dtype=np.bool_)
         return np.asarray(model(states) > self.settings.floor)
@@ -604,41 +479,22 @@ class _Run:
         return Context(kind, step.id, self.settings.seed, number)
 
 
-@contextmanager
-def _blame(step: Step, task: str) -> Iterator[None]:
-    """Turn whatever a strategy raises into a `PluginError` that names it."""
-    try:
-        yield
-    except IirlError:
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"{step.entry.kind} {step.entry.qualified} failed to {task}",
-            where=step.id,
-            got=f"{type(error).__name__}: {error}",
-            next_step="run again with --debug for the traceback; what was found is kept",
-        ) from error
-
-
 def _is_done(last: Round) -> bool:
     sound = all(a.status in ("clean", "findings") for a in last.audits)
     return last.confirmed == 0 and sound
 
 
-def _joined(parts: Sequence[Flaws], width: int) -> Flaws:
-    return Flaws(
-        ids=tuple(i for p in parts for i in p.ids),
-        states=_read_only(np.concatenate([np.empty((0, width)), *(p.states for p in parts)])),
-        rewards=_read_only(np.concatenate([np.empty(0), *(p.rewards for p in parts)])),
-        violations=_read_only(np.concatenate([np.empty(0), *(p.violations for p in parts)])),
-        norms=tuple(n for p in parts for n in p.norms),
-        auditors=tuple(a for p in parts for a in p.auditors),
+def _summary(audit: Verified) -> AuditSummary:
+    result = audit.result
+    return AuditSummary(
+        result.auditor,
+        result.status,
+        found=len(result.states),
+        confirmed=len(audit.new),
+        queries=result.queries,
+        seconds=result.seconds,
+        reason=result.reason,
     )
-
-
-def _read_only(array: T) -> T:
-    array.setflags(write=False)
-    return array
 
 
 def _without_rounds(text: str) -> dict[str, Any]:
@@ -658,4 +514,3 @@ def free_folder(parent: Path, name: str) -> Path:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-

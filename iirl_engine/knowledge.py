@@ -6,13 +6,11 @@ cut. Every number of a report is a row here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -122,18 +120,21 @@ class Knowledge:
                 rows,
             )
 
-    def flaws(self, *, before: int | None = None) -> Flaws:
-        """Return confirmed flaws in the order they were found, of rounds below `before`."""
+    def flaws(self, width: int, *, before: int = 2**62) -> Flaws:
+        """Return the confirmed flaws of rounds below `before`, in the order they were found.
+
+        `width` is the number of features.
+        """
         with self._errors():
             rows = self._db.execute(
                 "SELECT id, state, reward, violation, norm, auditor FROM flaw"
                 " WHERE round < ? ORDER BY place",
-                (2**62 if before is None else before,),
+                (before,),
             ).fetchall()
         states = [np.frombuffer(row[1], dtype=np.float64) for row in rows]
         return Flaws(
             ids=tuple(row[0] for row in rows),
-            states=np.stack(states) if rows else np.empty((0, 0)),
+            states=np.stack(states) if rows else np.empty((0, width)),
             rewards=np.array([row[2] for row in rows], dtype=np.float64),
             violations=np.array([row[3] for row in rows], dtype=np.float64),
             norms=tuple(row[4] for row in rows),
@@ -271,9 +272,3 @@ class Knowledge:
                 got=error,
                 next_step="restore a copy of it; the releases beside it are whole",
             ) from error
-
-
-def flaw_ids(states: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[str, ...]:
-    """Return the content hash of each state `[m, d]`: 16 hex digits of SHA-256."""
-    rows = np.ascontiguousarray(states, dtype=np.float64) + 0.0  # -0.0 and 0.0 are one state
-    return tuple(hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in rows)

@@ -117,7 +117,9 @@ def build_options(
             values[name] = _convert(table[name], attribute.type)
         except _Mismatch as mismatch:
             found.append(
-                Problem(where + mismatch.inside, f"expected {mismatch.expected}, got {mismatch.got}")
+                Problem(
+                    where + mismatch.inside, f"expected {mismatch.expected}, got {mismatch.got}"
+                )
             )
             continue
         if broken := _broken_limit(values[name], attribute.metadata.get("limits", {})):
@@ -266,5 +268,3 @@ def _type_schema(kind: Any, limits: Mapping[str, float]) -> dict[str, Any]:
     if kind in (int, float):
         schema |= {_LIMITS[name][1]: limit for name, limit in limits.items()}
     return schema
-
-

@@ -127,9 +127,7 @@ class Kernels(Correction):
         """Return φ of each state and kernel, `[n, k]`."""
         unit = power_of_two(float(np.abs(self.centers).max()))
         centers = torch.from_numpy(self.centers / unit)
-        apart = torch.cdist(
-            states / unit, centers, compute_mode="donot_use_mm_for_euclid_dist"
-        )
+        apart = torch.cdist(states / unit, centers, compute_mode="donot_use_mm_for_euclid_dist")
         r = apart / torch.from_numpy(self.radii / unit)
         if self.profile == "wendland":
             return (1 - r).clamp(min=0).pow(4) * (4 * r.clamp(max=1) + 1)

@@ -175,7 +175,9 @@ class Plugins:
 
 def normalise(name: str) -> str:
     """Return a distribution name in its normal form: lower case, single hyphens."""
-    return "-".join(filter(None, name.strip().lower().replace("_", "-").replace(".", "-").split("-")))
+    return "-".join(
+        filter(None, name.strip().lower().replace("_", "-").replace(".", "-").split("-"))
+    )
 
 
 class _LoadError(Exception):

@@ -19,7 +19,8 @@ import attrs
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors, save as save_tensors
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 from torch import Tensor
 
 import iirl_engine
@@ -156,7 +157,9 @@ def _stable(run: Path) -> tuple[Path, str]:
             next_step="name a release directory to load an unendorsed one",
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError("the stable channel cannot be read", where=pointer, got=error) from error
+        raise ArtifactError(
+            "the stable channel cannot be read", where=pointer, got=error
+        ) from error
     if not number.isdigit():
         raise ArtifactError("the stable channel names no release", where=pointer, got=number)
     return run / RELEASES / number, manifest

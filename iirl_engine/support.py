@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-
 Array = NDArray[np.float64]
 
 # Above this width a kd-tree visits nearly every point and tiled matrix products are faster.

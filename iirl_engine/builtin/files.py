@@ -27,7 +27,9 @@ class Npz(Source[NpzOptions]):
                 arrays = {name: file[name] for name in file.files if name in _ARRAYS}
                 others = [name for name in file.files if name not in _ARRAYS]
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-            raise DataError("the file is no NumPy .npz of plain arrays", where=path, got=error) from error
+            raise DataError(
+                "the file is no NumPy .npz of plain arrays", where=path, got=error
+            ) from error
         if "states" not in arrays:
             raise DataError(
                 "the file has no array 'states'",
@@ -108,9 +110,7 @@ def _numbers(row: list[str], header: list[str], line: int, path: Path) -> list[f
     try:
         return [float(text) for text in row]
     except ValueError:
-        name, text = next(
-            (n, t) for n, t in zip(header, row, strict=True) if not _is_number(t)
-        )
+        name, text = next((n, t) for n, t in zip(header, row, strict=True) if not _is_number(t))
         raise DataError(
             f"line {line}, column {name!r} holds no number", where=path, got=repr(text)
         ) from None

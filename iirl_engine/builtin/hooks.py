@@ -23,9 +23,7 @@ def iirl_sources() -> Iterator[Offer]:
 @hookimpl
 def iirl_norms() -> Iterator[Offer]:
     """Distance, boxes and half-spaces."""
-    yield Offer(
-        "support", f"{_HERE}.norms:SupportNorm", o.SupportOptions, "near some expert state"
-    )
+    yield Offer("support", f"{_HERE}.norms:SupportNorm", o.SupportOptions, "near some expert state")
     yield Offer("box", f"{_HERE}.norms:BoxNorm", o.BoxOptions, "inside, or outside, a box")
     yield Offer("linear", f"{_HERE}.norms:LinearNorm", o.LinearOptions, "a.s <= b")
 

@@ -24,9 +24,7 @@ class NpzOptions:
 class CsvOptions:
     """Options of source `csv`."""
 
-    path: str = option(
-        path=True, help="comma-separated file whose first line names the features"
-    )
+    path: str = option(path=True, help="comma-separated file whose first line names the features")
     t: str | None = option(None, help="name of the column that holds time")
     episode: str | None = option(None, help="name of the column that holds the episode number")
 

@@ -138,9 +138,7 @@ def read_states(path: Path) -> Any:
         elif path.suffix == ".csv":
             values = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
         else:
-            raise UsageError(
-                "states come from .npy, .npz or .csv files", got=path.name, where=path
-            )
+            raise UsageError("states come from .npy, .npz or .csv files", got=path.name, where=path)
     except FileNotFoundError:
         raise UsageError("there is no such file", where=path) from None
     except KeyError:

@@ -27,9 +27,7 @@ _chain_options = [
         metavar="KEY=VALUE",
         help="Override an option, such as audit.pgd.steps=80; may be repeated.",
     ),
-    click.option(
-        "--disable", multiple=True, metavar="PLUGIN", help="Do not import this plugin."
-    ),
+    click.option("--disable", multiple=True, metavar="PLUGIN", help="Do not import this plugin."),
     click.option("--resume", is_flag=True, help="Go on with the run that --out holds."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
 ]

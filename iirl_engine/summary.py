@@ -1,0 +1,211 @@
+"""What a run came to, in plain text that fits 80 columns; imports no array library."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+import attrs
+
+from iirl_engine.records import AuditSummary, Judgement, Outcome, Round
+
+WIDTH = 80
+
+
+@attrs.frozen
+class Verdict:
+    """What to think of a run.
+
+    Parameters
+    ----------
+    level
+        `failed` when a flaw is open, an audit of the last round did not run to its end or the
+        last candidate was refused; `caution` when nothing of this happened and yet there is
+        reason to look again; else `passed`.
+    text
+        One sentence.
+    """
+
+    level: Literal["passed", "caution", "failed"]
+    text: str
+
+
+def summarize(outcome: Outcome) -> str:
+    """Return a summary of a run; no line is wider than 80 columns but one that holds a path."""
+    parts = [
+        [f"run      {plain(outcome.run)}", f"release  {plain(outcome.release)}"],
+        rounds_table(outcome.rounds),
+        list(_last_gates(outcome)),
+        [line for text in alerts(outcome) for line in wrap(f"!! {text}", "   ")],
+        wrap(f"{verdict(outcome).level}: {verdict(outcome).text}"),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def verdict(outcome: Outcome) -> Verdict:
+    """Return what a reader should know first."""
+    if not outcome.rounds:
+        return Verdict("caution", "nothing was audited: the run has no round.")
+    last = outcome.rounds[-1]
+    after = count(len(outcome.rounds), "round")
+    if wrong := tuple(_failures(outcome)):
+        return Verdict("failed", f"after {after}, {_listed(wrong)}.")
+    doubts = []
+    if last.confirmed:
+        doubts.append(
+            f"the last round still confirmed {count(last.confirmed, 'new flaw')}, so a further "
+            "round may confirm more"
+        )
+    if last.misses:
+        doubts.append(f"{count(last.misses, 'known-good state')} got too little reward")
+    if doubts:
+        return Verdict("caution", f"after {after} no flaw is open, but {_listed(doubts)}.")
+    return Verdict(
+        "passed",
+        f"after {after} no flaw is open; the last round ran every audit to its end and "
+        "confirmed no new flaw.",
+    )
+
+
+def alerts(outcome: Outcome) -> tuple[str, ...]:
+    """Return what must not be overlooked, one line each: failed audits of every round first."""
+    lines = [
+        f"round {turn.number}: audit {audit.auditor} {_ending(audit)}"
+        for turn in outcome.rounds
+        for audit in turn.audits
+        if audit.status not in ("clean", "findings")
+    ]
+    last = _last_candidate(outcome)
+    lines += [f"{refusal(gate)}" for gate in outcome.gates if not gate.ok]
+    lines += [f"release vetoed by {reason}" for reason in (last.vetoes if last else ())]
+    if outcome.open_flaws:
+        are = "flaws are" if outcome.open_flaws != 1 else "flaw is"
+        lines.append(f"{outcome.open_flaws:,} confirmed {are} open: the reward endorses them")
+    return tuple(plain(line) for line in lines)
+
+
+def rounds_table(rounds: Sequence[Round]) -> list[str]:
+    """Return one line per round, under a heading and over the sums."""
+    if not rounds:
+        return []
+    names = ("round", "found", "confirmed", "closed", "open", "misses", "corrections", "queries")
+    rows = [
+        [
+            *(short(getattr(turn, name)) for name in ("number", *names[1:])),
+            seconds(turn.seconds),
+            "-" if turn.release is None else str(turn.release),
+        ]
+        for turn in rounds
+    ]
+    lines = table((*names, "seconds", "release"), rows, gap=" ")
+    queries = sum(turn.queries for turn in rounds)
+    spent = sum(turn.seconds for turn in rounds)
+    return [*lines, f"in all {queries:,} reward queries, {seconds(spent)} CPU seconds"]
+
+
+def gate_lines(gate: Judgement) -> list[str]:
+    """Return what a gate said, its numbers, and the reason of a refusal."""
+    head = f"  {'ok' if gate.ok else 'REFUSED':<8} {plain(gate.gate)}"
+    told = ", ".join(f"{plain(name)} {number(value)}" for name, value in gate.numbers.items())
+    lines = wrap(f"{head}: {told}" if told else head, " " * 11)
+    return lines + ([] if gate.ok else wrap(" " * 11 + plain(gate.reason), " " * 11))
+
+
+def refusal(gate: Judgement) -> str:
+    """Return one line that says which gate refused, and why."""
+    return f"gate {gate.gate} refused the last candidate" + (
+        f": {gate.reason}" if gate.reason else ""
+    )
+
+
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, gap: str = "  ", left: int = 0
+) -> list[str]:
+    """Return aligned lines; the first `left` columns are flush left, the others flush right."""
+    lines = [heads, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    return [
+        gap.join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def wrap(text: str, indent: str = "") -> list[str]:
+    """Return `text` as lines of at most 80 columns; those after the first are indented."""
+    lead = text[: len(text) - len(text.lstrip())]
+    return textwrap.wrap(text.lstrip(), WIDTH, initial_indent=lead, subsequent_indent=indent) or [
+        lead.rstrip()
+    ]
+
+
+def plain(text: object) -> str:
+    """Return text on one line and without control characters, safe to print on a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 round`, `2 rounds`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def number(value: float) -> str:
+    """Return a number as one reads it: counts in full, measures with four digits."""
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:.4g}"
+
+
+def short(value: int) -> str:
+    """Return a count in at most six characters, in full below a million."""
+    for unit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if value >= unit:
+            return f"{value / unit:.4g}{letter}"
+    return str(value)
+
+
+def seconds(value: float) -> str:
+    """Return CPU seconds, to a tenth while that matters."""
+    return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
+
+
+def _last_gates(outcome: Outcome) -> Iterator[str]:
+    last = _last_candidate(outcome)
+    if last is None:
+        return
+    yield f"gates of round {last.number}"
+    for gate in last.gates:
+        yield from gate_lines(gate)
+
+
+def _last_candidate(outcome: Outcome) -> Round | None:
+    return next((turn for turn in reversed(outcome.rounds) if turn.gates), None)
+
+
+def _failures(outcome: Outcome) -> Iterator[str]:
+    if outcome.open_flaws:
+        is_open = "is open" if outcome.open_flaws == 1 else "are open"
+        yield f"{count(outcome.open_flaws, 'confirmed flaw')} {is_open}"
+    for audit in outcome.rounds[-1].audits:
+        if audit.status not in ("clean", "findings"):
+            yield f"audit {plain(audit.auditor)} " + _STATUS[audit.status]
+    for gate in outcome.gates:
+        if not gate.ok:
+            yield f"gate {plain(gate.gate)} refused the last candidate"
+    last = _last_candidate(outcome)
+    if last is not None and last.vetoes:
+        yield "the last candidate was vetoed"
+
+
+_STATUS = {"crashed": "crashed", "over-budget": "ran over its budget"}
+
+
+def _ending(audit: AuditSummary) -> str:
+    return _STATUS.get(audit.status, audit.status) + (f": {audit.reason}" if audit.reason else "")
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
