@@ -5,6 +5,8 @@ Checking imports the plugins' hook modules and their option classes, nothing hea
 
 from __future__ import annotations
 
+import copy
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +16,7 @@ from typing import Any, Literal
 import attrs
 
 from iirl_engine.errors import ChainError, Problem, UsageError, did_you_mean
-from iirl_engine.options import build_options, dump_options, option
+from iirl_engine.options import build_options, described, dump_options, key_text, option
 from iirl_engine.plugins import Plugins
 from iirl_engine.records import Domain
 from iirl_engine.registry import Entry, Registry, UnknownStrategy
@@ -42,7 +44,7 @@ DEFAULTS: dict[str, Any] = {
     "report": [{"use": "html"}],
 }
 REQUIRED = ("source", "encoder", "mapping", "norm", "audit")
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+ID = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
 
 @attrs.frozen(kw_only=True)
@@ -166,17 +168,18 @@ def check_chain(table: Mapping[str, Any], registry: Registry, file: Path) -> Cha
     for name in table:
         if name not in known:
             hint = did_you_mean(name, known) or f"known: {', '.join(known)}"
-            problems.append(Problem(name, "unknown table", hint))
+            problems.append(Problem(key_text(name), "unknown table", hint))
     for name in REQUIRED:
         if name not in table or table[name] == []:
             header = f"[{name}]" if name in SINGLE else f"[[{name}]]"
-            problems.append(Problem(name, "missing", f'add {header} with use = "..."'))
+            names = _names(registry, SINGLE.get(name) or MANY[name])
+            problems.append(Problem(name, "missing", f"add {header} with use = {names}"))
     settings = _settings(table.get("flywheel", {}), registry, file.parent, problems)
     checker = _Checker(registry, file.parent, problems)
     domain = _domain(table.get("domain"), problems)
     written = DEFAULTS | dict(table)
-    single = {n: checker.one(n, written[n]) for n in SINGLE if n in written}
-    many = {f"{n}s": checker.many(n, written.get(n, [])) for n in MANY}
+    single: dict[str, Any] = {n: checker.one(n, written[n]) for n in SINGLE if n in written}
+    many: dict[str, Any] = {f"{n}s": checker.many(n, written.get(n, [])) for n in MANY}
     if problems or settings is None:
         raise ChainError(problems, where=file)
     return Chain(path=file, settings=settings, domain=domain, registry=registry, **single, **many)
@@ -192,43 +195,47 @@ class _Checker:
 
     def one(self, name: str, table: Any) -> Step | None:
         if not isinstance(table, dict):
-            hint = f"write one table [{name}]" if isinstance(table, list) else ""
-            self.problems.append(Problem(name, "expected one table", hint))
+            self.problems.append(_no_table(name, table))
             return None
         return self._step(SINGLE[name], table, name)
 
     def many(self, name: str, tables: Any) -> tuple[Step | None, ...]:
         if not isinstance(tables, list):
             hint = f"write [[{name}]], with two brackets; there may be several"
-            self.problems.append(Problem(name, "expected an array of tables", hint))
+            message = f"expected an array of tables, got {described(tables)}"
+            self.problems.append(Problem(name, message, hint))
             return ()
         steps: list[Step | None] = []
         taken: dict[str, str] = {}
         for index, table in enumerate(tables):
             path = f"{name}[{index}]"
             if not isinstance(table, dict):
-                self.problems.append(Problem(path, "expected a table"))
+                hint = f"write [[{name}]] and below it the options of one {MANY[name]}"
+                message = f"expected a table, got {described(table)}"
+                self.problems.append(Problem(path, message, hint))
                 continue
-            step = self._step(MANY[name], table, path)
-            steps.append(step)
-            if step is None:
-                continue
-            if step.id in taken:
-                message = f"id {step.id!r} is taken by {taken[step.id]}"
+            steps.append(self._step(MANY[name], table, path))
+            use = table.get("use")
+            own = table.get("id", use.rpartition(":")[2] if isinstance(use, str) else None)
+            if isinstance(own, str) and own in taken:
+                message = f"the id {own!r} is taken by {taken[own]}"
                 self.problems.append(Problem(f"{path}.id", message, 'give it its own: id = "..."'))
-            taken.setdefault(step.id, path)
+            elif isinstance(own, str):
+                taken[own] = path
         return tuple(steps)
 
     def _step(self, kind: str, table: dict[str, Any], path: str) -> Step | None:
         use, given = table.get("use"), table.get("id")
         if not isinstance(use, str):
-            names = sorted({e.offer.name for e in self.registry.entries(kind)})
-            message = "missing" if use is None else f"expected string, got {use!r}"
-            self.problems.append(Problem(f"{path}.use", message, f"known: {', '.join(names)}"))
+            message = "missing" if use is None else f"expected string, got {described(use)}"
+            hint = f"write use = {_names(self.registry, kind)}"
+            self.problems.append(Problem(f"{path}.use", message, hint))
+        if given is not None and not (isinstance(given, str) and re.fullmatch(ID, given)):
+            message = f"expected letters, digits, - and _, got {described(given)}"
+            hint = 'an id names its step in reports and for --set; write for example "pgd-2"'
+            self.problems.append(Problem(f"{path}.id", message, hint))
+        if not isinstance(use, str):
             return None
-        if given is not None and not (isinstance(given, str) and _ID.fullmatch(given)):
-            message = f"expected letters, digits, - and _, got {given!r}"
-            self.problems.append(Problem(f"{path}.id", message))
         try:
             entry = self.registry.find(kind, use)
         except UnknownStrategy as error:
@@ -248,23 +255,41 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise UsageError("there is no such chain file", where=file) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("the chain file cannot be read", where=file, got=error) from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError("the chain file is no TOML", where=file, got=error) from error
+    except (ValueError, RecursionError) as error:  # too long a number and too deep a nesting too
+        raise UsageError(
+            "the chain file is no TOML",
+            where=file,
+            got=error,
+            next_step="the format is described at https://toml.io",
+        ) from error
+
+
+def _names(registry: Registry, kind: str) -> str:
+    """Return the names of a kind's strategies, as alternatives."""
+    names = sorted({f'"{entry.offer.name}"' for entry in registry.entries(kind)})
+    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "a strategy's name"
+
+
+def _no_table(name: str, got: object) -> Problem:
+    hint = f"write [{name}], with one bracket" if isinstance(got, list) else f"write [{name}]"
+    return Problem(name, f"expected one table, got {described(got)}", hint)
 
 
 def _settings(
     table: Any, registry: Registry, folder: Path, problems: list[Problem]
 ) -> Settings | None:
     if not isinstance(table, dict):
-        problems.append(Problem("flywheel", "expected one table", "write [flywheel]"))
+        problems.append(_no_table("flywheel", table))
         return None
     if table.get("approval") in ("advised", "human"):
         message = f"{table['approval']!r} is not available in this version"
-        problems.append(Problem("flywheel.approval", message, 'use "auto"'))
+        hint = 'write "auto": the norms and gates alone decide'
+        problems.append(Problem("flywheel.approval", message, hint))
         table = {key: value for key, value in table.items() if key != "approval"}
     settings = build_options(Settings, table, "flywheel", problems, folder)
-    for index, requirement in enumerate(settings.require if settings else ()):
-        if missing := _unmet(requirement, registry):
+    required = table.get("require", [])
+    for index, requirement in enumerate(required if isinstance(required, list) else []):
+        if isinstance(requirement, str) and (missing := _unmet(requirement, registry)):
             problems.append(Problem(f"flywheel.require[{index}]", *missing))
     return settings
 
@@ -275,12 +300,14 @@ def _unmet(requirement: str, registry: Registry) -> tuple[str, str] | None:
     try:
         wanted = Requirement(requirement)
     except InvalidRequirement as error:
-        return f"{requirement!r} is no requirement: {error}", 'write for example "acme-audit>=2"'
+        reason = str(error).partition("\n")[0]
+        return f"{requirement!r} is no requirement: {reason}", 'write for example "acme-audit>=2"'
     plugin = registry.plugins.get(wanted.name)
     if plugin is None:
         return f"plugin {wanted.name!r} is not installed", f"pip install {requirement!r}"
     if plugin.status != "loaded":
-        return f"plugin {plugin.dist!r} is {plugin.status}: {plugin.reason}", ""
+        hint = f"see: iirl plugins show {plugin.dist}"
+        return f"plugin {plugin.dist!r} is {plugin.status}: {plugin.reason}", hint
     if not wanted.specifier.contains(plugin.version, prereleases=True):
         installed = f"plugin {plugin.dist!r} is installed in version {plugin.version}"
         return f"{installed}, not {wanted.specifier}", f"pip install {requirement!r}"
@@ -291,7 +318,7 @@ def _domain(table: Any, problems: list[Problem]) -> Domain | None:
     if table is None:
         return None
     if not isinstance(table, dict):
-        problems.append(Problem("domain", "expected one table", "write [domain]"))
+        problems.append(_no_table("domain", table))
         return None
     domain = build_options(_DomainTable, table, "domain", problems, Path())
     return Domain(domain.low, domain.high) if domain else None
@@ -313,6 +340,8 @@ class _DomainTable:
         for index, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
             if not low < high:
                 raise ValueError(f"low[{index}] must be below high[{index}], got {low} and {high}")
+            if math.isinf(high - low):
+                raise ValueError(f"low[{index}] and high[{index}] are too far apart")
 
 
 def _override(table: dict[str, Any], override: str) -> None:
@@ -327,22 +356,38 @@ def _override(table: dict[str, Any], override: str) -> None:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     at: Any = table
     for depth, key in enumerate(keys[:-1]):
         at = _descend(at, key, ".".join(keys[:depth]), override)
     if not isinstance(at, dict):
-        raise UsageError("an override must name an option", where=path, got=override)
+        raise UsageError(
+            "an override must name an option",
+            where="--set",
+            got=override,
+            next_step=f"for example --set {'.'.join(keys)}.OPTION=VALUE",
+        )
     at[keys[-1]] = value
 
 
 def _descend(at: Any, key: str, path: str, override: str) -> Any:
+    """Return what `key` means in a table, or which table of an array has it as its id."""
     if isinstance(at, list):
-        ids = [t.get("id") or str(t.get("use", "")).rpartition(":")[2] for t in at]
+        tables = [table for table in at if isinstance(table, dict)]
+        ids = [t.get("id") or str(t.get("use", "")).rpartition(":")[2] for t in tables]
         if key in ids:
-            return at[ids.index(key)]
+            return tables[ids.index(key)]
         raise UsageError(f"no {path} has the id {key!r}", where="--set", got=override, known=ids)
-    if key in MANY and key not in at:
-        raise UsageError(f"the chain has no [[{key}]]", where="--set", got=override)
+    if not isinstance(at, dict):
+        raise UsageError(f"{path} is no table", where="--set", got=override)
+    if not path and key not in at and key in DEFAULTS:
+        at[key] = copy.deepcopy(DEFAULTS[key])
+    if not path and key not in at and key in MANY:
+        raise UsageError(
+            f"the chain has no [[{key}]]",
+            where="--set",
+            got=override,
+            next_step=f"add [[{key}]] to the chain file",
+        )
     return at.setdefault(key, {})

@@ -7,10 +7,13 @@ traceback and exits with its `exit_code`.
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import attrs
+
+_WIDTH = 96
 
 
 class IirlError(Exception):
@@ -51,13 +54,13 @@ class IirlError(Exception):
     def __str__(self) -> str:
         lines = [self.what]
         if self.where is not None:
-            lines.append(f"  where: {self.where}")
+            lines.append(_wrapped(f"  where: {self.where}", 9))
         if self.got is not None:
-            lines.append(f"  got:   {self.got}")
+            lines.append(_wrapped(f"  got:   {self.got}", 9))
         if self.known:
-            lines.append(f"  known: {', '.join(map(str, self.known))}")
+            lines.append(_wrapped(f"  known: {', '.join(map(str, self.known))}", 9))
         if self.next_step:
-            lines.append(f"  next:  {self.next_step}")
+            lines.append(_wrapped(f"  next:  {self.next_step}", 9))
         return "\n".join(lines)
 
 
@@ -83,7 +86,7 @@ class Problem:
 
     def __str__(self) -> str:
         line = f"{self.path}: {self.message}"
-        return f"{line}\n      {self.hint}" if self.hint else line
+        return f"{line}; {self.hint}" if self.hint else line
 
 
 class ChainError(IirlError):
@@ -97,7 +100,12 @@ class ChainError(IirlError):
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
-        return "\n".join([self.what, *(f"  - {problem}" for problem in self.problems)])
+        lines = [self.what]
+        for problem in self.problems:
+            lines.append(_wrapped(f"  - {problem.path}: {problem.message}", 6))
+            if problem.hint:
+                lines.append(_wrapped(f"      {problem.hint}", 6))
+        return "\n".join(lines)
 
 
 class ArtifactError(IirlError):
@@ -122,3 +130,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the closest known word, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _wrapped(line: str, indent: int) -> str:
+    """Break a line between words, where it is too long; further lines are indented."""
+    return textwrap.fill(
+        line,
+        _WIDTH,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -50,6 +50,11 @@ CREATE TABLE event (at TEXT NOT NULL, round INTEGER NOT NULL, text TEXT NOT NULL
 """
 
 
+_ROUND = tuple(
+    name for name in attrs.fields_dict(Round) if name not in ("audits", "gates", "vetoes")
+)
+
+
 class Knowledge:
     """One run's knowledge base.
 
@@ -190,10 +195,11 @@ class Knowledge:
     def rounds(self) -> tuple[Round, ...]:
         """Return the finished rounds."""
         with self._errors():
-            rows = self._db.execute("SELECT * FROM round ORDER BY number").fetchall()
+            columns = ", ".join(_ROUND)
+            rows = self._db.execute(f"SELECT {columns} FROM round ORDER BY number").fetchall()
             return tuple(
                 Round(
-                    *row,
+                    **dict(zip(_ROUND, row, strict=True)),
                     audits=tuple(
                         AuditSummary(*a)
                         for a in self._db.execute(

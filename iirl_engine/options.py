@@ -10,9 +10,13 @@ and unions of these, `None` among them (a key that is left out).
 
 from __future__ import annotations
 
+import datetime
 import math
+import operator
+import re
+import tomllib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -23,10 +27,10 @@ from iirl_engine.errors import Problem, did_you_mean
 O = TypeVar("O")
 
 _LIMITS = {
-    "ge": (">=", "minimum"),
-    "gt": (">", "exclusiveMinimum"),
-    "le": ("<=", "maximum"),
-    "lt": ("<", "exclusiveMaximum"),
+    "ge": (">=", "minimum", operator.ge),
+    "gt": (">", "exclusiveMinimum", operator.gt),
+    "le": ("<=", "maximum", operator.le),
+    "lt": ("<", "exclusiveMaximum", operator.lt),
 }
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
@@ -66,8 +70,9 @@ def option(
     }
 
     def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if broken := _broken_limit(value, limits):
-            raise ValueError(f"{attribute.name} must be {broken}, got {value!r}")
+        for inside, number in _numbers(value):
+            if broken := _broken_limit(number, limits):
+                raise ValueError(f"{attribute.name}{inside} must be {broken}, got {number!r}")
 
     return attrs.field(
         default=default,
@@ -103,7 +108,7 @@ def build_options(
     for key in table:
         if key not in attributes:
             hint = did_you_mean(key, attributes) or _known(attributes)
-            found.append(Problem(f"{path}.{key}", "unknown option", hint))
+            found.append(Problem(f"{path}.{key_text(key)}", "unknown option", hint))
     values: dict[str, Any] = {}
     for name, attribute in attributes.items():
         where = f"{path}.{name}"
@@ -114,26 +119,29 @@ def build_options(
                 )
             continue
         try:
-            values[name] = _convert(table[name], attribute.type)
+            values[name] = value = _convert(table[name], attribute.type)
         except _Mismatch as mismatch:
-            found.append(
-                Problem(
-                    where + mismatch.inside, f"expected {mismatch.expected}, got {mismatch.got}"
-                )
-            )
+            message = f"expected {mismatch.expected}, got {described(mismatch.got)}"
+            hint = mismatch.hint or attribute.metadata.get("help", "")
+            found.append(Problem(where + mismatch.inside, message, hint))
             continue
-        if broken := _broken_limit(values[name], attribute.metadata.get("limits", {})):
-            found.append(Problem(where, f"must be {broken}, got {table[name]!r}"))
-        elif folder and attribute.metadata.get("path") and isinstance(values[name], str):
-            file = (folder / values[name]).resolve()
-            values[name] = str(file)
-            if not file.is_file():
-                found.append(Problem(where, f"no such file: {file}"))
+        help = attribute.metadata.get("help", "")
+        for inside, number in _numbers(value):
+            if broken := _broken_limit(number, attribute.metadata.get("limits", {})):
+                found.append(Problem(where + inside, f"must be {broken}, got {number!r}", help))
+        if folder and attribute.metadata.get("path") and isinstance(value, str):
+            file, there = _file(folder, value)
+            values[name] = file
+            if not there:
+                hint = "a relative path starts at the folder of the chain file"
+                found.append(Problem(where, f"there is no such file: {file}", hint))
     if not found:
         try:
             return cls(**values)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             found.append(Problem(path, str(error)))
+        except Exception as error:
+            found.append(Problem(path, f"{type(error).__name__}: {error}"))
     problems.extend(found)
     return None
 
@@ -177,11 +185,29 @@ def type_name(kind: Any) -> str:
     return "string" if kind is str else getattr(kind, "__name__", str(kind))
 
 
+def described(value: object) -> str:
+    """Return a value of a TOML file with its type, in a few words on one line."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return "an array of tables"
+    if isinstance(value, bool):
+        return f"bool {str(value).lower()}"
+    names = {int: "int", float: "float", str: "string", list: "array"}
+    return f"{names.get(type(value), type(value).__name__)} {_shown(value)}"
+
+
+def key_text(key: str) -> str:
+    """Return a key as TOML writes it: bare if it can be, else in quotes."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key) else _shown(key)
+
+
 class _Mismatch(Exception):
-    def __init__(self, expected: str, got: object, inside: str = "") -> None:
+    def __init__(self, expected: str, got: object, hint: str = "") -> None:
         self.expected = expected
-        self.got = f"{_toml_type(got)} {got!r}" if not isinstance(got, dict) else "a table"
-        self.inside = inside
+        self.got = got
+        self.hint = hint
+        self.inside = ""
 
 
 def _attributes(cls: type[Any]) -> dict[str, attrs.Attribute[Any]]:
@@ -193,9 +219,22 @@ def _known(names: Iterable[str]) -> str:
     return f"known: {listed}" if listed else "this strategy has no options"
 
 
-def _toml_type(value: object) -> str:
-    names = {bool: "bool", int: "int", float: "float", str: "string", list: "array"}
-    return names.get(type(value), type(value).__name__)
+def _shown(value: object) -> str:
+    dated = isinstance(value, datetime.date | datetime.time)
+    try:
+        text = str(value) if dated else repr(value)
+    except ValueError:  # an int of thousands of digits
+        return "of enormous size"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _file(folder: Path, value: str) -> tuple[str, bool]:
+    """Return the absolute path of a file, and whether there is one."""
+    try:
+        file = (folder / value).resolve()
+        return str(file), file.is_file()
+    except (OSError, ValueError, RuntimeError):  # no path at all, or links in a circle
+        return _shown(value), False
 
 
 def _convert(value: Any, kind: Any) -> Any:
@@ -203,7 +242,7 @@ def _convert(value: Any, kind: Any) -> Any:
     if origin is Literal:
         if any(value == a and type(value) is type(a) for a in args):
             return value
-        raise _Mismatch(type_name(kind), value)
+        raise _Mismatch(type_name(kind), value, _hint(value, kind))
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise _Mismatch(type_name(kind), value)
@@ -211,15 +250,18 @@ def _convert(value: Any, kind: Any) -> Any:
     if origin in (Union, types.UnionType):
         return _convert_union(value, kind)
     if kind is float and type(value) in (int, float):
-        if not math.isfinite(value):
-            raise _Mismatch("a finite float", value)
         try:
-            return float(value)
+            number = float(value)
         except OverflowError:
-            raise _Mismatch("a float up to 1.8e308", value) from None
+            number = math.inf
+        if not math.isfinite(number):
+            raise _Mismatch("a finite float", value)
+        return number
+    if kind is int and type(value) is int and not -(2**63) <= value < 2**63:
+        raise _Mismatch("an int of 64 bits", value)
     if type(value) is kind:
         return value
-    raise _Mismatch(type_name(kind), value)
+    raise _Mismatch(type_name(kind), value, _hint(value, kind))
 
 
 def _convert_item(item: Any, kind: Any, index: int) -> Any:
@@ -231,29 +273,44 @@ def _convert_item(item: Any, kind: Any, index: int) -> Any:
 
 
 def _convert_union(value: Any, kind: Any) -> Any:
+    told: _Mismatch | None = None
     for member in get_args(kind):
         try:
             return _convert(value, member)
-        except _Mismatch:
-            continue
-    raise _Mismatch(type_name(kind), value)
+        except _Mismatch as mismatch:
+            # The right type with something wrong in it says more than the list of types.
+            if mismatch.inside or mismatch.expected != type_name(member):
+                told = mismatch
+    raise told or _Mismatch(type_name(kind), value, _hint(value, kind))
 
 
-def _broken_limit(value: object, limits: Mapping[str, float]) -> str:
-    numbers = value if isinstance(value, tuple) else (value,)
-    for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            continue
-        for name, limit in limits.items():
-            kept = {
-                "ge": number >= limit,
-                "gt": number > limit,
-                "le": number <= limit,
-                "lt": number < limit,
-            }[name]
-            if not kept:
-                return " and ".join(f"{_LIMITS[n][0]} {bound}" for n, bound in limits.items())
-    return ""
+def _hint(value: object, kind: Any) -> str:
+    """Return what a text was probably meant to be, or nothing."""
+    if not isinstance(value, str):
+        return ""
+    texts = [a for part in (kind, *get_args(kind)) for a in get_args(part) if isinstance(a, str)]
+    if meant := did_you_mean(value, texts):
+        return meant
+    try:
+        _convert(tomllib.loads(f"value = {value}")["value"], kind)
+    except (ValueError, RecursionError, _Mismatch):
+        return ""
+    return f"write {value.strip()} without quotes" if value.isprintable() else ""
+
+
+def _numbers(value: object) -> Iterator[tuple[str, float]]:
+    """Yield each number of a value with its place in it, such as `[1]`."""
+    if isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from ((f"[{index}]{inside}", number) for inside, number in _numbers(item))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield "", value
+
+
+def _broken_limit(number: float, limits: Mapping[str, float]) -> str:
+    if all(_LIMITS[name][2](number, limit) for name, limit in limits.items()):
+        return ""
+    return " and ".join(f"{_LIMITS[name][0]} {limit}" for name, limit in limits.items())
 
 
 def _type_schema(kind: Any, limits: Mapping[str, float]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class Kernels(Correction):
             return torch.zeros_like(base)
         strengths = torch.from_numpy(np.array(self.strengths))
         rows = max(1, _TILE // self.count)
-        return torch.cat([self.profiles(part) @ strengths for part in states.split(rows)])
+        return torch.cat([self.profiles(part) @ strengths for part in torch.split(states, rows)])
 
     def profiles(self, states: Tensor) -> Tensor:
         """Return φ of each state and kernel, `[n, k]`."""
@@ -191,5 +191,5 @@ def restore(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Correctio
         When they describe none.
     """
     kinds: dict[str, type[Correction]] = {"kernels": Kernels, "fade": Fade}
-    fields = {key: value for key, value in entry.items() if key not in ("kind", "count")}
-    return kinds[entry["kind"]](**fields, **tensors)
+    fields: dict[str, Any] = {k: v for k, v in entry.items() if k not in ("kind", "count")}
+    return kinds[entry["kind"]](**fields | dict(tensors))

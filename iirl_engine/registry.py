@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import attrs
 
 from iirl_engine.errors import PluginError, did_you_mean
 from iirl_engine.hookspecs import KINDS
-from iirl_engine.plugins import FIRST_PARTY, Plugin, Plugins
+from iirl_engine.plugins import FIRST_PARTY, Plugin, Plugins, normalise
 from iirl_engine.records import Offer
 
 
@@ -39,21 +40,15 @@ class Entry:
         base = _attribute(KINDS[self.kind][1])
         try:
             target = _attribute(self.offer.target)
-        except Exception as error:
-            raise PluginError(
-                f"{self.kind} {self.qualified} cannot be imported",
-                where=self.offer.target,
-                got=f"{type(error).__name__}: {error}",
-                next_step=f"iirl plugins check {self.dist}",
-            ) from error
-        fits = isinstance(target, type) and issubclass(target, base)
-        if not fits and not isinstance(target, base):
-            raise PluginError(
-                f"{self.kind} {self.qualified} is no {KINDS[self.kind][1]}",
-                where=self.offer.target,
-                got=repr(target),
-                next_step=f"iirl plugins check {self.dist}",
-            )
+        except (Exception, SystemExit) as error:
+            raise self._failed("cannot be imported", f"{type(error).__name__}: {error}") from error
+        # A command is an object of click; every other kind is a class that options build.
+        is_class = isinstance(target, type) and issubclass(target, base)
+        if not (isinstance(target, base) if self.kind == "command" else is_class):
+            raise self._failed(f"is no {KINDS[self.kind][1]}", repr(target))
+        if inspect.isabstract(target):
+            missing = ", ".join(sorted(target.__abstractmethods__))
+            raise self._failed(f"does not implement {missing}", repr(target))
         return target
 
     def build(self, options: Any) -> Any:
@@ -61,13 +56,16 @@ class Entry:
         target = self.load()
         try:
             return target(options)
-        except Exception as error:
-            raise PluginError(
-                f"{self.kind} {self.qualified} cannot be built",
-                where=self.offer.target,
-                got=f"{type(error).__name__}: {error}",
-                next_step=f"iirl plugins check {self.dist}",
-            ) from error
+        except (Exception, SystemExit) as error:
+            raise self._failed("cannot be built", f"{type(error).__name__}: {error}") from error
+
+    def _failed(self, how: str, got: str) -> PluginError:
+        return PluginError(
+            f"{self.kind} {self.qualified} {how}",
+            where=self.offer.target,
+            got=got,
+            next_step=f"iirl plugins check {self.dist}",
+        )
 
 
 class UnknownStrategy(LookupError):
@@ -110,7 +108,7 @@ class Registry:
         dist, _, bare = name.rpartition(":")
         matches = [e for e in self.entries(kind) if e.offer.name == bare]
         if dist:
-            matches = [e for e in matches if e.dist == dist]
+            matches = [e for e in matches if e.dist == normalise(dist)]
         if len(matches) > 1 and matches[0].dist not in FIRST_PARTY:
             raise UnknownStrategy(
                 f"{kind} {name!r} is ambiguous",
@@ -136,13 +134,22 @@ class Registry:
                 f"no {kind} {name!r}: the plugin {dist!r} is not installed",
                 f"install it into this environment: pip install {dist}",
             )
-        known = [e.offer.name for e in self.entries(kind)]
-        hint = did_you_mean(name.rpartition(":")[2], known)
+        if dist:
+            own = [e.offer.name for e in self.entries(kind) if e.dist == normalise(dist)]
+            hint = did_you_mean(name.rpartition(":")[2], own)
+            return UnknownStrategy(
+                f"the plugin {normalise(dist)!r} offers no {kind} {name.rpartition(':')[2]!r}",
+                hint or f"see: iirl plugins show {normalise(dist)}",
+            )
+        known = sorted({e.offer.name for e in self.entries(kind)})
+        hint = did_you_mean(name, known)
         if not hint:
-            hint = f"known: {', '.join(sorted(set(known)))}; or install the plugin that offers it"
+            listed = ", ".join(known) or "none"
+            hint = f"known: {listed}; or install the plugin that offers it"
         unavailable = [p for p in self.plugins if p.status != "loaded"]
         if unavailable:
-            hint += "; it may be offered by " + "; ".join(map(_state, unavailable))
+            states = "; ".join(map(_state, unavailable))
+            hint += f"\n      a plugin that is not loaded may offer it: {states}"
         return UnknownStrategy(f"no {kind} {name!r} among the installed plugins", hint)
 
 

@@ -100,7 +100,7 @@ class RewardModel:
     @property
     def width(self) -> int:
         """Number of features of a state."""
-        return self.demonstrations.states.shape[1]
+        return len(self.demonstrations.feature_names)
 
     def with_corrections(self, added: Sequence[Correction]) -> RewardModel:
         """Return this reward with further corrections; this one stays as it is."""
@@ -137,7 +137,7 @@ class RewardModel:
         narrow = array.dtype in (np.float32, np.float16)
         with torch.no_grad():
             wide = torch.from_numpy(array.astype(np.float64))
-            reward = torch.cat([self.reward(part) for part in wide.split(_ROWS)])
+            reward = torch.cat([self.reward(part) for part in torch.split(wide, _ROWS)])
         return reward.numpy().astype(np.float32 if narrow else np.float64)
 
     def reward(self, states: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class RewardModel:
 
     def explain(self, states: Any) -> list[Explanation]:
         """Return, for each of the states `[n, d]`, why it gets its reward."""
-        array = np.asarray(states, dtype=np.float64)
+        array: NDArray[np.float64] = np.asarray(states, dtype=np.float64)
         self._check_shape(array.shape)
         if len(array) == 0:
             return []
@@ -184,7 +184,7 @@ class RewardModel:
             taken = [t.numpy() for t in self._suppressions(known, base)]
             violations = {name: v.numpy() for name, v in self.violations(given).items()}
             distance, nearest = self.demonstrations.support.nearest(known)
-        finite = np.isfinite(array).all(axis=1)
+        finite: NDArray[np.bool_] = np.asarray(np.isfinite(array).all(axis=1))
         expert = self.demonstrations.states[nearest.numpy()]
         return [
             Explanation(

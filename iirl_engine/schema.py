@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from iirl_engine.chain import DEFAULTS, MANY, REQUIRED, SINGLE, Settings
+from iirl_engine.chain import DEFAULTS, ID, MANY, REQUIRED, SINGLE, Settings
 from iirl_engine.options import options_schema
 from iirl_engine.registry import Registry
 
@@ -25,6 +25,8 @@ def chain_schema(registry: Registry) -> dict[str, Any]:
         properties[table] = _steps(registry, kind)
     for table, kind in MANY.items():
         properties[table] = {"type": "array", "items": _steps(registry, kind)}
+        if table in REQUIRED:
+            properties[table]["minItems"] = 1
     for table, default in DEFAULTS.items():
         properties[table]["default"] = default
     return {
@@ -44,7 +46,7 @@ def _steps(registry: Registry, kind: str) -> dict[str, Any]:
         bare = not registry.shadowed_by(entry)
         names = [entry.offer.name, entry.qualified] if bare else [entry.qualified]
         schema["description"] = entry.offer.summary
-        schema["properties"] |= {"use": {"enum": names}, "id": {"type": "string"}}
+        schema["properties"] |= {"use": {"enum": names}, "id": {"type": "string", "pattern": ID}}
         schema["required"] = ["use", *schema.get("required", [])]
         choices.append(schema)
     return {"oneOf": choices}

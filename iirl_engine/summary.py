@@ -69,7 +69,7 @@ def verdict(outcome: Outcome) -> Verdict:
 
 
 def alerts(outcome: Outcome) -> tuple[str, ...]:
-    """Return what must not be overlooked, one line each: failed audits of every round first."""
+    """Return why audits failed, in any round, and why the last candidate was refused."""
     lines = [
         f"round {turn.number}: audit {audit.auditor} {_ending(audit)}"
         for turn in outcome.rounds
@@ -77,11 +77,8 @@ def alerts(outcome: Outcome) -> tuple[str, ...]:
         if audit.status not in ("clean", "findings")
     ]
     last = _last_candidate(outcome)
-    lines += [f"{refusal(gate)}" for gate in outcome.gates if not gate.ok]
+    lines += [refusal(gate) for gate in outcome.gates if not gate.ok]
     lines += [f"release vetoed by {reason}" for reason in (last.vetoes if last else ())]
-    if outcome.open_flaws:
-        are = "flaws are" if outcome.open_flaws != 1 else "flaw is"
-        lines.append(f"{outcome.open_flaws:,} confirmed {are} open: the reward endorses them")
     return tuple(plain(line) for line in lines)
 
 
@@ -182,7 +179,7 @@ def _last_gates(outcome: Outcome) -> Iterator[str]:
 
 
 def _last_candidate(outcome: Outcome) -> Round | None:
-    return next((turn for turn in reversed(outcome.rounds) if turn.gates), None)
+    return next((turn for turn in reversed(outcome.rounds) if turn.gates or turn.vetoes), None)
 
 
 def _failures(outcome: Outcome) -> Iterator[str]:

@@ -20,6 +20,8 @@ _TREE_WIDTH = 15
 _TILE = 2**22
 # Coordinates beyond this many units are cut, so that no square overflows.
 _FARTHEST = 1e150
+# Features whose middle is this many units from 0 are measured from there.
+_FAR = 1e6
 
 
 class Support:
@@ -33,9 +35,14 @@ class Support:
 
     def __init__(self, states: Array) -> None:
         self.states = states
+        low, high = states.min(axis=0), states.max(axis=0)
         # A power of two: scaling by it changes no distance, and squares stay in range.
-        self._unit = power_of_two(float(np.abs(states).max()))
-        self._points = torch.tensor(states / self._unit)
+        self._unit = power_of_two(float((high / 2 - low / 2).max()) or float(np.abs(states).max()))
+        # A feature far from 0 and nearly constant is measured from its middle.
+        middle = low / 2 + high / 2
+        far = np.abs(middle) / self._unit > _FAR
+        self._center = torch.tensor(np.where(far, middle, 0.0))
+        self._points = self._scaled(torch.tensor(states))
 
     def distance(self, states: Tensor) -> Tensor:
         """Return the Euclidean distance `[n]` to the nearest expert state, differentiable."""
@@ -43,14 +50,14 @@ class Support:
 
     def nearest(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return distance `[n]` and row number `[n]` of the expert state nearest to each state."""
-        scaled = (states / self._unit).clamp(-_FARTHEST, _FARTHEST)
+        scaled = self._scaled(states)
         index = self._neighbours(scaled.detach(), 1)[:, 0]
         apart = torch.linalg.vector_norm(scaled - self._points[index], dim=1)
         return apart * self._unit, index
 
     def neighbours(self, states: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return distances `[n, k]`, ascending, and row numbers `[n, k]` of the k nearest."""
-        scaled = (states / self._unit).clamp(-_FARTHEST, _FARTHEST)
+        scaled = self._scaled(states)
         index = self._neighbours(scaled.detach(), k)
         apart = torch.linalg.vector_norm(scaled[:, None] - self._points[index], dim=2)
         return apart * self._unit, index
@@ -63,7 +70,12 @@ class Support:
         index = self._neighbours(self._points, 2)
         rows = torch.arange(len(index))
         other = torch.where(index[:, 0] == rows, index[:, 1], index[:, 0])
-        return torch.linalg.vector_norm(self._points - self._points[other], dim=1) * self._unit
+        apart: Tensor = torch.linalg.vector_norm(self._points - self._points[other], dim=1)
+        return apart * self._unit
+
+    def _scaled(self, states: Tensor) -> Tensor:
+        scaled = states / self._unit - self._center / self._unit
+        return scaled.clamp(-_FARTHEST, _FARTHEST)
 
     @functools.cached_property
     def _tree(self) -> cKDTree:
@@ -74,7 +86,7 @@ class Support:
             _, index = self._tree.query(scaled.numpy(), k=[*range(1, k + 1)])
             return torch.from_numpy(index.astype(np.int64))
         tile = max(1, _TILE // len(self._points))
-        return torch.cat([self._by_product(part, k) for part in scaled.split(tile)])
+        return torch.cat([self._by_product(part, k) for part in torch.split(scaled, tile)])
 
     def _by_product(self, scaled: Tensor, k: int) -> Tensor:
         """Shortlist by |q|^2 - 2qp + |p|^2, which rounds, then order exactly."""

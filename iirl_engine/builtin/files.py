@@ -7,12 +7,15 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iirl_engine.api import Context, Source
 from iirl_engine.builtin.options import CsvOptions, NpzOptions
 from iirl_engine.demonstrations import check
 from iirl_engine.errors import DataError
 from iirl_engine.records import Demonstrations
+
+Array = NDArray[np.float64]
 
 _ARRAYS = ("states", "t", "episode", "negatives", "known_good", "feature_names")
 
@@ -76,23 +79,23 @@ class Csv(Source[CsvOptions]):
         values = np.array([_numbers(row, header, n, path) for n, row in enumerate(table, 2)])
         values = values.reshape(len(table), len(header))
         columns = {name: values[:, i] for i, name in enumerate(header)}
-        apart = {
-            role: self._column(columns, role, name, path)
-            for role, name in (("t", self.options.t), ("episode", self.options.episode))
-            if name is not None
-        }
+        t = self._column(columns, "t", self.options.t, path)
+        episode = self._column(columns, "episode", self.options.episode, path)
         used = {self.options.t, self.options.episode}
         kept = [i for i, name in enumerate(header) if name not in used]
         return check(
             values[:, kept],
             feature_names=[header[i] for i in kept],
             origin=str(path),
-            **apart,
+            t=t,
+            episode=episode,
         )
 
     def _column(
-        self, columns: dict[str, np.ndarray], role: str, name: str, path: Path
-    ) -> np.ndarray:
+        self, columns: dict[str, Array], role: str, name: str | None, path: Path
+    ) -> Array | None:
+        if name is None:
+            return None
         if name not in columns:
             raise DataError(f"no column {name!r} for {role}", where=path, known=columns)
         return columns[name]

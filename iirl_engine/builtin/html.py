@@ -122,7 +122,7 @@ def _flaws(report: Report, most: int) -> Iterator[_Row]:
 
 
 def _most_severe(flaws: Flaws, still_open: np.ndarray[Any, Any]) -> list[int]:
-    order = np.lexsort((flaws.ids, -flaws.violations, -flaws.rewards, ~still_open))
+    order = np.lexsort((np.array(flaws.ids), -flaws.violations, -flaws.rewards, ~still_open))
     return [int(i) for i in order]
 
 

@@ -41,10 +41,13 @@ CIRCLES = 120
 _DOTS = 2000
 # Cells along each axis, by the number of features drawn.
 _CELLS = {1: 401, 2: 160, 3: 20}
+# Numbers in all cells together, so that wide states are drawn with fewer of them.
+_MOST_NUMBERS = 2**22
 _SIZE, _DPI = (5.4, 4.7), 110
 # A cloud mixes translucent colours; with 32 levels per channel it looks alike and packs better.
 _LEVELS = np.round(np.round(np.arange(256) * 31 / 255) * 255 / 31).astype(np.uint8)
 _COLOURS = colormaps["viridis_r"]
+_NO_METADATA: dict[str, Any] = {"Software": None}
 _RED, _INK, _GREY = "#e3001b", "#16161d", "#5a5a66"
 _FONT = "DejaVu Sans"
 _STYLE = {
@@ -156,7 +159,7 @@ class _Axis:
         """Return positions and labels of round numbers."""
         low, high = self.low / self.unit, self.high / self.unit
         if not high - low > 1e-6 * max(abs(low), abs(high)):
-            return [0.0, 1.0], [f"{low:.9g}", f"{high:.9g}"]
+            return [0.0, 1.0], [f"{low:.6g}", f"+{(self.high - self.low) / self.unit:.2g}"]
         found = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
         inside = [float(v) for v in found if low - 1e-9 <= v <= high + 1e-9]
         return [(v - low) / (high - low) for v in inside], [f"{v + 0.0:g}" for v in inside]
@@ -233,7 +236,8 @@ def _scene(model: RewardModel, columns: Sequence[int], floor: float) -> _Scene:
         )
         for column in columns
     )
-    line = np.linspace(0.0, 1.0, _CELLS[len(axes)])
+    side = min(_CELLS[len(axes)], int((_MOST_NUMBERS / model.width) ** (1 / len(axes))))
+    line = np.linspace(0.0, 1.0, max(2, side))
     cells = np.stack(np.meshgrid(*[line] * len(axes), indexing="ij"), axis=-1)
     cells = cells.reshape(-1, len(axes))
     expert = _placed(axes, data.states)
@@ -281,7 +285,7 @@ def _spread(points: Array, most: int) -> NDArray[np.int64]:
 def _png(scene: _Scene, panel: _Panel) -> bytes:
     with matplotlib.style.context(["default", _STYLE]):
         figure = Figure(figsize=_SIZE, dpi=_DPI, facecolor="white")
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         {1: _curve, 2: _map, 3: _cloud}[len(scene.axes)](figure, scene, panel)
         figure.text(0.03, 0.955, panel.title, fontsize=13, fontweight="bold", color=_INK)
         figure.text(0.03, 0.908, _subtitle(scene, panel), fontsize=10, color=_GREY)
@@ -295,14 +299,14 @@ def _png(scene: _Scene, panel: _Panel) -> bytes:
         buffer,
         pixels,
         format="png",
-        metadata={"Software": None},
+        metadata=_NO_METADATA,
         pil_kwargs={"optimize": True},
     )
     return buffer.getvalue()
 
 
 def _curve(figure: Figure, scene: _Scene, panel: _Panel) -> None:
-    axes = figure.add_axes((0.115, 0.165, 0.72, 0.7))
+    axes: Any = figure.add_axes((0.115, 0.165, 0.72, 0.7))
     at = scene.cells[:, 0]
     axes.vlines(at, 0, panel.reward, colors=_COLOURS(panel.reward), linewidth=1.6)
     axes.plot(at, panel.reward, color=_INK, linewidth=1.2)
@@ -318,8 +322,8 @@ def _curve(figure: Figure, scene: _Scene, panel: _Panel) -> None:
 
 
 def _map(figure: Figure, scene: _Scene, panel: _Panel) -> None:
-    axes = figure.add_axes((0.115, 0.165, 0.72, 0.7))
-    cells = _CELLS[2]
+    axes: Any = figure.add_axes((0.115, 0.165, 0.72, 0.7))
+    cells = math.isqrt(len(scene.cells))
     half = 0.5 / (cells - 1)
     axes.imshow(
         panel.reward.reshape(cells, cells).T,
@@ -372,12 +376,12 @@ def _label(axes: Any, scene: _Scene) -> None:
 
 
 def _colour_bar(figure: Figure) -> None:
-    axes = figure.add_axes((0.885, 0.28, 0.024, 0.46))
+    axes: Any = figure.add_axes((0.885, 0.28, 0.024, 0.46))
     bar = figure.colorbar(
         ScalarMappable(Normalize(0, 1), _COLOURS), cax=axes, ticks=[0, 0.25, 0.5, 0.75, 1]
     )
     axes.set_title("reward", fontsize=10, color=_INK, pad=9)
-    bar.outline.set_linewidth(0.5)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.5)
     axes.tick_params(length=2.5)
 
 

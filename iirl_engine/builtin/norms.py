@@ -99,7 +99,8 @@ class LinearNorm(_FormulaNorm):
             )
         a = torch.tensor(self.options.a, dtype=torch.float64)
         length = torch.linalg.vector_norm(a)
-        self._a, self._b = a / length, self.options.b / length
+        self._a: Tensor = a / length
+        self._b = self.options.b / float(length)
 
     def violation(self, states: Tensor) -> Tensor:
         return (states * self._a).sum(dim=1) - self._b

@@ -14,4 +14,4 @@ class Severity(Triage[NoOptions]):
     """Orders flaws by reward, then by how far the norm is violated, then by id."""
 
     def rank(self, flaws: Flaws, context: Context) -> NDArray[np.int64]:
-        return np.lexsort((flaws.ids, -flaws.violations, -flaws.rewards)).astype(np.int64)
+        return np.lexsort((np.array(flaws.ids), -flaws.violations, -flaws.rewards))

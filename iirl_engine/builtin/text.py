@@ -14,6 +14,7 @@ from iirl_engine.summary import (
     number,
     plain,
     seconds,
+    short,
     summarize,
     table,
     wrap,
@@ -49,9 +50,9 @@ def _round(turn: Round) -> Iterator[str]:
         (
             _clipped(audit.auditor),
             audit.status,
-            f"{audit.found:,}",
-            f"{audit.confirmed:,}",
-            f"{audit.queries:,}",
+            short(audit.found),
+            short(audit.confirmed),
+            short(audit.queries),
             seconds(audit.seconds),
         )
         for audit in turn.audits

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import traceback
 from typing import Any
 
 import click
 
 from iirl_engine import __version__
-from iirl_engine.errors import IirlError
+from iirl_engine.errors import IirlError, UsageError, did_you_mean
 
 # Command -> module of this package that defines it; the order is that of `iirl --help`.
 COMMANDS = {
@@ -37,6 +39,16 @@ class _Lazy(click.Group):
             return command
         entry = _offered().get(name)
         return None if entry is None else entry.load()
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            known = self.list_commands(ctx)
+            hint = did_you_mean(name, known) or f"known: {', '.join(known)}"
+            ctx.fail(f"no such command {name!r}; {hint}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, text) for name, (_, text) in COMMANDS.items()]
@@ -68,33 +80,36 @@ def cli(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the only place where errors become messages and exit codes."""
     given = sys.argv[1:] if arguments is None else arguments
+    # The option is the group's; after a command it means the same.
+    debug = "--debug" in given
     try:
-        code = cli.main(args=given, prog_name="iirl", standalone_mode=False)
+        code = cli.main(
+            args=[a for a in given if a != "--debug"], prog_name="iirl", standalone_mode=False
+        )
+        sys.stdout.flush()
     except click.exceptions.Abort:
         code = 130
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except IirlError as error:
-        _show(error, given)
+        _show(error, str(error), debug)
         code = error.exit_code
-    except KeyboardInterrupt:
-        click.echo("interrupted; what was found is kept, --resume goes on", err=True)
-        code = 130
     except BrokenPipeError:
-        # The reader of our output, such as `head`, has left.
-        sys.stderr.close()
+        # The reader of our output, such as `head`, has left; nobody is told at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        _show(error, str(UsageError(error.strerror or str(error), where=error.filename)), debug)
+        code = 2
     except Exception as error:
-        _show(error, given)
+        text = f"{type(error).__name__}: {error}\n  next:  this is a defect"
+        _show(error, text if debug else f"{text}; --debug shows the traceback", debug)
         code = 5
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _show(error: Exception, given: list[str]) -> None:
-    if "--debug" in given:
-        raise error
-    text = str(error) if isinstance(error, IirlError) else f"{type(error).__name__}: {error}"
-    if not isinstance(error, IirlError):
-        text += "\n  next:  this is a defect; --debug shows the traceback"
+def _show(error: Exception, text: str, debug: bool) -> None:
+    if debug:
+        click.echo("".join(traceback.format_exception(error)), err=True)
     click.echo(f"iirl: {text}", err=True)

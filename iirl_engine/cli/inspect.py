@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @_json
 def status(folder: Path, as_json: bool) -> None:
     """Show where the run in DIR stands: its rounds, releases, open flaws and events."""
-    from iirl_engine.knowledge import Knowledge
+    from iirl_engine.knowledge import FILE, Knowledge
 
+    if not (folder / FILE).exists():
+        raise _no_run(folder)
     knowledge = Knowledge(folder)
     try:
         rounds, releases, events = knowledge.rounds(), knowledge.releases(), knowledge.events()
@@ -61,7 +64,7 @@ def score(release: Path, states: Path, as_json: bool) -> None:
     from iirl_engine.release import load_release
 
     model = load_release(release)
-    rewards = model(read_states(states)).tolist()
+    rewards = model(read_states(states, model.demonstrations.feature_names)).tolist()
     if as_json:
         click.echo(json.dumps({"release": str(release), "rewards": rewards}))
         return
@@ -77,7 +80,7 @@ def explain(release: Path, states: Path, as_json: bool) -> None:
     from iirl_engine.release import load_release
 
     model = load_release(release)
-    found = model.explain(read_states(states))
+    found = model.explain(read_states(states, model.demonstrations.feature_names))
     if as_json:
         body = {
             "release": str(release),
@@ -106,7 +109,7 @@ def report(folder: Path, as_json: bool) -> None:
     from iirl_engine.flywheel import CHAIN_FILE, Flywheel
 
     if not (folder / CHAIN_FILE).is_file():
-        raise UsageError("this directory holds no run", where=folder)
+        raise _no_run(folder)
     files = Flywheel(read_chain(folder / CHAIN_FILE), folder).report()
     if as_json:
         click.echo(json.dumps({"run": str(folder), "files": [str(file) for file in files]}))
@@ -115,16 +118,25 @@ def report(folder: Path, as_json: bool) -> None:
         click.echo(file)
 
 
-def read_states(path: Path) -> Any:
+def read_states(path: Path, names: Sequence[str]) -> Any:
     """Return the array `[n, d]` of a file: .npy, `states` of an .npz, or .csv with a header.
 
     Non-finite states are kept: a reward model answers 0 to them.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names
+        Names of the features; those columns of a .csv are read, in this order.
 
     Raises
     ------
     DataError
         When the file holds no such array.
     """
+    import zipfile
+
     import numpy as np
 
     from iirl_engine.demonstrations import state_array
@@ -136,16 +148,47 @@ def read_states(path: Path) -> Any:
         elif path.suffix == ".npy":
             values = np.load(path, allow_pickle=False)
         elif path.suffix == ".csv":
-            values = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+            values = _read_csv(path, names)
         else:
             raise UsageError("states come from .npy, .npz or .csv files", got=path.name, where=path)
     except FileNotFoundError:
         raise UsageError("there is no such file", where=path) from None
     except KeyError:
         raise DataError("the file has no array 'states'", where=path) from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise DataError("the states cannot be read", where=path, got=error) from error
     return state_array(values, "states", path, finite=False)
+
+
+def _read_csv(path: Path, names: Sequence[str]) -> Any:
+    import csv
+
+    import numpy as np
+
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = [row for row in csv.reader(file) if row]
+    header = [name.strip() for name in rows[0]] if rows else []
+    if missing := [name for name in names if name not in header]:
+        raise DataError(
+            f"the first line does not name the feature {missing[0]!r}",
+            where=path,
+            got=", ".join(header) or "an empty file",
+            known=names,
+        )
+    columns = [header.index(name) for name in names]
+    try:
+        table = [[float(row[column]) for column in columns] for row in rows[1:]]
+    except IndexError:
+        raise DataError("a line has fewer values than the first line names", where=path) from None
+    return np.array(table).reshape(len(table), len(columns))
+
+
+def _no_run(folder: Path) -> UsageError:
+    return UsageError(
+        "this directory holds no run",
+        where=folder,
+        next_step="name a directory that iirl run made",
+    )
 
 
 def _stable(folder: Path) -> str | None:

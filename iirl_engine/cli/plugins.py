@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from iirl_engine.registry import Registry
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_HEAVY = ("torch", "scipy", "sklearn", "matplotlib", "pandas", "gymnasium", "mujoco")
+_HEAVY = ("torch", "numpy", "scipy", "sklearn", "matplotlib", "pandas", "gymnasium", "mujoco")
 
 
 @click.group()
@@ -96,10 +97,11 @@ def show(name: str, as_json: bool) -> None:
 @_json
 def check(name: str, as_json: bool) -> None:
     """Check the installed plugin NAME: it loads, stays light, and its strategies fit."""
-    plugin = Plugins().get(name)
+    found = Plugins()
+    plugin = found.get(name)
     if plugin is None:
-        raise UsageError("no such plugin is installed", got=name, known=[p.dist for p in Plugins()])
-    results = _checks(plugin)
+        raise UsageError("no such plugin is installed", got=name, known=[p.dist for p in found])
+    results = _checks(plugin, Registry(found))
     passed = all(not reason for _, reason in results)
     if as_json:
         rows = [{"check": what, "ok": not reason, "reason": reason} for what, reason in results]
@@ -173,15 +175,22 @@ def _marked(registry: Registry, plugin: Plugin, kind: str, name: str) -> str:
 
 
 def _wrapped(text: str, first: str, rest: str) -> str:
-    return click.wrap_text(text, 80, first, rest)
+    """Wrap lines; a name or path with hyphens stays whole, so that it can be copied."""
+    return textwrap.fill(
+        text,
+        80,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
-def _checks(plugin: Plugin) -> list[tuple[str, str]]:
+def _checks(plugin: Plugin, registry: Registry) -> list[tuple[str, str]]:
     """Return (what was checked, why it failed or nothing) for each check."""
     if plugin.status != "loaded":
         return [("loads", f"{plugin.status}: {plugin.reason}")]
     results = [("loads", ""), ("hook module is light", _weight(plugin))]
-    registry = Registry(Plugins())
     for entry in _all(registry):
         if entry.dist != plugin.dist:
             continue
@@ -201,7 +210,13 @@ def _weight(plugin: Plugin) -> str:
     """Import the hook module in a process of its own and name what heavy things came along."""
     import subprocess
 
-    code = f"import sys, {plugin.module}; print(*(set({_HEAVY!r}) & sys.modules.keys()))"
+    code = (
+        f"import sys; before = set(sys.modules); import {plugin.module}; "
+        f"print('\\n', *sorted(({set(_HEAVY)!r} & sys.modules.keys()) - before))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    heavy = done.stdout.split()
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return f"{plugin.module} cannot be imported in a process of its own: {last}"
+    heavy = done.stdout.splitlines()[-1].split()
     return f"{plugin.module} imports {', '.join(heavy)}" if heavy else ""

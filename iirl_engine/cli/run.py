@@ -94,7 +94,11 @@ def _run(
         from iirl_engine.flywheel import Flywheel, free_folder
 
         flywheel = Flywheel(checked, out or free_folder(Path("runs"), chain.stem))
-        outcome = flywheel.run(resume=resume, progress=show)
+        try:
+            outcome = flywheel.run(resume=resume, progress=show)
+        except KeyboardInterrupt:
+            show(f"interrupted; what was found is kept, --out {flywheel.out} --resume goes on")
+            raise
     if as_json:
         click.echo(json.dumps(outcome.to_json(), indent=1))
     else:

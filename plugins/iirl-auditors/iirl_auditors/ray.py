@@ -1,4 +1,4 @@
-"""Walking outward from expert states: does the reward fall when the support is left?"""
+"""Walking outward from expert states, to see whether the reward falls beyond the support."""
 
 from __future__ import annotations
 

@@ -63,5 +63,3 @@ def _quantile(loss: Tensor) -> float:
 
 def _least_spread(size: float) -> float:
     return max(_ALIKE * abs(size), 1e-12)
-
-

@@ -85,11 +85,10 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
 
 def mixture(scaled: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the gated hidden units `[n, k b]` and the mixed reconstruction `[n, d]`."""
-    experts, hidden, width = parameters["encoder"].shape
+    _, hidden, width = parameters["encoder"].shape
     weights = torch.softmax(scaled @ parameters["gate"].T + parameters["gate_bias"], dim=1)
     units = torch.relu(
-        scaled @ parameters["encoder"].reshape(-1, width).T
-        + parameters["encoder_bias"].reshape(-1)
+        scaled @ parameters["encoder"].reshape(-1, width).T + parameters["encoder_bias"].reshape(-1)
     )
     features = units * weights.repeat_interleave(hidden, dim=1)
     decoder = parameters["decoder"].transpose(1, 2).reshape(-1, width)
@@ -121,7 +120,9 @@ def read_weights(path: Path, width: int) -> dict[str, Tensor]:
             "gate_bias": arrays["gating_network.fc.bias"],
         }
     except (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
-        raise DataError("the file holds no mixture of autoencoders", where=path, got=error) from error
+        raise DataError(
+            "the file holds no mixture of autoencoders", where=path, got=error
+        ) from error
     hidden = found["encoder"].shape[1]
     shapes = {
         "encoder": (count, hidden, width),

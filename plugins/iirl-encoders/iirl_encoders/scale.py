@@ -40,11 +40,10 @@ class Scale:
 
     @classmethod
     def standard(cls, states: Tensor) -> Scale:
-        """Return the scaling to mean 0 and standard deviation 1; constant features are scaled by
-        their magnitude.
+        """Return the scaling to mean 0 and standard deviation 1.
 
-        Sums are taken relative to the largest magnitude, so that they stay in range from 1e-300
-        to 1e300.
+        Constant features are scaled by their magnitude. Sums are taken relative
+        to the largest magnitude, so that they stay in range from 1e-300 to 1e300.
         """
         largest = states.abs().amax(dim=0)
         unit = torch.where(largest > 0, largest, 1.0)

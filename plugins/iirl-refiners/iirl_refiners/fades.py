@@ -75,7 +75,7 @@ class NormMask(Refiner[NormMaskOptions]):
 def widest(
     model: RewardModel, repair: Repair, norm: str, end: float, most: float, max_loss: float
 ) -> float:
-    """Return the widest fade of `model`, up to `most`, under which no known-good state loses too much.
+    """Return the widest fade, up to `most`, under which no known-good state loses too much.
 
     The loss of a state grows with the width, so bisection finds it; it is counted from release
     0. When even the narrowest fade takes too much the narrowest is returned, and the gates say
@@ -108,6 +108,4 @@ def _new(
     if any(isinstance(c, Fade) and (c.norm, c.end) == (norm, end) for c in model.corrections):
         return []
     name = f"r{context.round}-{context.id}-{norm}"
-    return [
-        Fade(id=name, refiner=context.id, round=context.round, norm=norm, start=start, end=end)
-    ]
+    return [Fade(id=name, refiner=context.id, round=context.round, norm=norm, start=start, end=end)]

@@ -1,0 +1,53 @@
+# `make demo` and `make test` set everything up on a fresh machine with Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := $(wildcard plugins/*)
+READY := $(VENV)/.ready
+DEMOS := figure1 pointmaze
+
+.PHONY: help setup demo test lint docs bench clean
+help:
+	@echo "make demo   set up and run both demos; pictures in runs/*/report.html"
+	@echo "make test   set up and run the tests"
+	@echo "make lint   ruff, mypy, import-linter"
+	@echo "make docs   build the documentation"
+	@echo "make bench  run the benchmarks beside their baselines"
+
+# Build tools go in first and projects are built without isolation, so that no build environment
+# resolves packages of its own. constraints.txt names the CPU build of torch.
+$(READY): pyproject.toml constraints.txt $(PLUGINS:=/pyproject.toml)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+		--editable . $(addprefix --editable ./,$(PLUGINS))
+	touch $(READY)
+
+setup: $(READY)
+
+demo: $(READY)
+	for name in $(DEMOS); do \
+		rm -rf runs/$$name; \
+		$(BIN)/iirl demo $$name --out runs/$$name || exit $$?; \
+	done
+	@echo "reports: $(DEMOS:%=runs/%/report.html)"
+
+test: $(READY)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(READY)
+	$(BIN)/sphinx-build --fail-on-warning --quiet -b html docs docs/_build/html
+
+bench: $(READY)
+	$(BIN)/python -m tests.benchmarks.figure1
+
+clean:
+	rm -rf $(VENV) runs docs/_build
