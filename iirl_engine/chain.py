@@ -116,11 +116,12 @@ class Chain:
         import tomli_w
 
         pins = {f"{dist}=={version}" for dist, version in self.plugins}
-        table: dict[str, Any] = {
-            "flywheel": dump_options(self.settings) | {"require": sorted(pins)}
-        }
+        required = sorted(pins.union(self.settings.require))
+        table: dict[str, Any] = {"flywheel": dump_options(self.settings) | {"require": required}}
         if self.domain is not None:
             table["domain"] = {"low": list(self.domain.low), "high": list(self.domain.high)}
+        # An empty array is written too: left out, it would mean the default.
+        table |= {name: [] for name in MANY if not getattr(self, f"{name}s")}
         for name, step in self.steps:
             body = {"use": step.entry.qualified, "id": step.id} | dump_options(step.options)
             if name in SINGLE:
@@ -219,7 +220,9 @@ class _Checker:
             own = table.get("id", use.rpartition(":")[2] if isinstance(use, str) else None)
             if isinstance(own, str) and own in taken:
                 message = f"the id {own!r} is taken by {taken[own]}"
-                self.problems.append(Problem(f"{path}.id", message, 'give it its own: id = "..."'))
+                self.problems.append(
+                    Problem(f"{path}.id", message, f'give it its own, such as id = "{own}-2"')
+                )
             elif isinstance(own, str):
                 taken[own] = path
         return tuple(steps)
@@ -253,8 +256,15 @@ def _read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_bytes().decode())
     except FileNotFoundError:
         raise UsageError("there is no such chain file", where=file) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UsageError("the chain file cannot be read", where=file, got=error) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            "the chain file is no UTF-8 text",
+            where=file,
+            got=f"byte {error.object[error.start]:#x} at offset {error.start}",
+            next_step="save it as UTF-8",
+        ) from error
     except (ValueError, RecursionError) as error:  # too long a number and too deep a nesting too
         raise UsageError(
             "the chain file is no TOML",
@@ -271,7 +281,8 @@ def _names(registry: Registry, kind: str) -> str:
 
 
 def _no_table(name: str, got: object) -> Problem:
-    hint = f"write [{name}], with one bracket" if isinstance(got, list) else f"write [{name}]"
+    hint = f"write [{name}], with one bracket" if isinstance(got, list) else ""
+    hint = hint or f"write [{name}] and below it its options"
     return Problem(name, f"expected one table, got {described(got)}", hint)
 
 
@@ -299,9 +310,8 @@ def _unmet(requirement: str, registry: Registry) -> tuple[str, str] | None:
 
     try:
         wanted = Requirement(requirement)
-    except InvalidRequirement as error:
-        reason = str(error).partition("\n")[0]
-        return f"{requirement!r} is no requirement: {reason}", 'write for example "acme-audit>=2"'
+    except InvalidRequirement:
+        return f"{requirement!r} is no requirement", 'write for example "acme-audit>=2"'
     plugin = registry.plugins.get(wanted.name)
     if plugin is None:
         return f"plugin {wanted.name!r} is not installed", f"pip install {requirement!r}"
@@ -361,7 +371,9 @@ def _override(table: dict[str, Any], override: str) -> None:
     at: Any = table
     for depth, key in enumerate(keys[:-1]):
         at = _descend(at, key, ".".join(keys[:depth]), override)
-    if not isinstance(at, dict):
+    if not isinstance(at, dict | list):
+        raise UsageError(f"{'.'.join(keys[:-1])} is no table", where="--set", got=override)
+    if isinstance(at, list):
         raise UsageError(
             "an override must name an option",
             where="--set",

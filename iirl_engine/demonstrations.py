@@ -140,10 +140,12 @@ def widened_range(states: Array) -> Domain:
     size = np.maximum(np.abs(low), np.abs(high))
     constant = np.where(size > 0, size, 1.0)
     margin = np.where(width > 0, width / 2, constant / 2)
+    with np.errstate(over="ignore"):
+        low, high = low - margin, high + margin
     largest = np.finfo(np.float64).max / 4
     return Domain(
-        low=tuple(np.clip(low - margin, -largest, largest).tolist()),
-        high=tuple(np.clip(high + margin, -largest, largest).tolist()),
+        low=tuple(np.clip(low, -largest, largest).tolist()),
+        high=tuple(np.clip(high, -largest, largest).tolist()),
     )
 
 

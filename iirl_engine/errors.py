@@ -103,8 +103,8 @@ class ChainError(IirlError):
         lines = [self.what]
         for problem in self.problems:
             lines.append(_wrapped(f"  - {problem.path}: {problem.message}", 6))
-            if problem.hint:
-                lines.append(_wrapped(f"      {problem.hint}", 6))
+            for hint in problem.hint.splitlines():
+                lines.append(_wrapped(f"      {hint.strip()}", 6))
         return "\n".join(lines)
 
 

@@ -214,7 +214,9 @@ class _Run:
             open_flaws=int(still_open.sum()),
             plugins=self.chain.plugins,
         )
-        report = Report(outcome, before, after, flaws, still_open, self.chain.dump())
+        report = Report(
+            outcome, before, after, flaws, still_open, self.settings.floor, self.chain.dump()
+        )
         files: list[Path] = []
         for step, reporter in reporters:
             with blame(step, "write its report"):

@@ -112,20 +112,17 @@ def build_options(
     values: dict[str, Any] = {}
     for name, attribute in attributes.items():
         where = f"{path}.{name}"
+        help = f"{name}: {attribute.metadata.get('help', 'not documented')}"
         if name not in table:
             if attribute.default is attrs.NOTHING:
-                found.append(
-                    Problem(where, "missing", attribute.metadata.get("help", "it has no default"))
-                )
+                found.append(Problem(where, "missing", help))
             continue
         try:
             values[name] = value = _convert(table[name], attribute.type)
         except _Mismatch as mismatch:
             message = f"expected {mismatch.expected}, got {described(mismatch.got)}"
-            hint = mismatch.hint or attribute.metadata.get("help", "")
-            found.append(Problem(where + mismatch.inside, message, hint))
+            found.append(Problem(where + mismatch.inside, message, mismatch.hint or help))
             continue
-        help = attribute.metadata.get("help", "")
         for inside, number in _numbers(value):
             if broken := _broken_limit(number, attribute.metadata.get("limits", {})):
                 found.append(Problem(where + inside, f"must be {broken}, got {number!r}", help))

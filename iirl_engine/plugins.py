@@ -235,7 +235,8 @@ def _read(dist: importlib.metadata.Distribution) -> _Installed | None:
     else:
         if not modules:
             return None
-    name, version = (dist.metadata[k] if k in dist.metadata else "" for k in ("Name", "Version"))
+    metadata: Any = dist.metadata
+    name, version = metadata.get("Name"), metadata.get("Version")
     if not name or not version:
         name = name or (modules[0].partition(".")[0] if modules else "unnamed")
         version = version or "unknown"

@@ -348,10 +348,11 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """True when no flaw is open, every audit ended well and no candidate was refused."""
+        """True when no flaw is open and the last round neither failed nor refused anything."""
         last = self.rounds[-1] if self.rounds else None
         sound = last is None or all(a.status in ("clean", "findings") for a in last.audits)
-        return self.open_flaws == 0 and sound and all(gate.ok for gate in self.gates)
+        passed = last is None or (not last.vetoes and all(gate.ok for gate in last.gates))
+        return self.open_flaws == 0 and sound and passed
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented object that `iirl run --json` prints."""
@@ -382,6 +383,8 @@ class Report:
         All confirmed flaws of the run.
     still_open
         `[m]` whether `after` still endorses each of them.
+    floor
+        Reward above this is an endorsement.
     chain
         The effective chain file.
     """
@@ -391,6 +394,7 @@ class Report:
     after: RewardModel
     flaws: Flaws
     still_open: NDArray[np.bool_]
+    floor: float
     chain: str
 
 

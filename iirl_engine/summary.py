@@ -171,7 +171,7 @@ def seconds(value: float) -> str:
 
 def _last_gates(outcome: Outcome) -> Iterator[str]:
     last = _last_candidate(outcome)
-    if last is None:
+    if last is None or not last.gates:
         return
     yield f"gates of round {last.number}"
     for gate in last.gates:

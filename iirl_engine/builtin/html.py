@@ -16,9 +16,8 @@ import numpy as np
 from iirl_engine.api import Reporter
 from iirl_engine.builtin.landscape import draw
 from iirl_engine.builtin.options import HtmlOptions
-from iirl_engine.chain import Settings
 from iirl_engine.records import Flaws, Report
-from iirl_engine.summary import alerts, count, number, seconds, verdict
+from iirl_engine.summary import alerts, count, number, plain, seconds, verdict
 
 FILE = "report.html"
 _TEMPLATE = "report.html.jinja"
@@ -37,8 +36,7 @@ class Html(Reporter[HtmlOptions]):
 
 def render(report: Report, options: HtmlOptions) -> str:
     """Return the page."""
-    floor = _floor(report.chain)
-    landscape = draw(report, floor, options.features)
+    landscape = draw(report, options.features)
     return (
         _environment()
         .get_template(_TEMPLATE)
@@ -47,7 +45,7 @@ def render(report: Report, options: HtmlOptions) -> str:
             name=report.outcome.run.name or str(report.outcome.run),
             verdict=verdict(report.outcome),
             alerts=alerts(report.outcome),
-            floor=floor,
+            floor=report.floor,
             landscape=landscape,
             confirmed=len(report.flaws),
             flaws=list(_flaws(report, options.flaws)),
@@ -86,6 +84,7 @@ def _environment() -> jinja2.Environment:
         "count": count,
         "data_uri": _data_uri,
         "number": number,
+        "plain": plain,
         "seconds": seconds,
     }
     return environment
@@ -93,12 +92,6 @@ def _environment() -> jinja2.Environment:
 
 def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def _floor(chain: str) -> float:
-    """Return the floor of the run, which the effective chain states."""
-    table = tomllib.loads(chain).get("flywheel", {})
-    return float(table.get("floor", Settings().floor))
 
 
 def _flaws(report: Report, most: int) -> Iterator[_Row]:

@@ -89,15 +89,13 @@ class Landscape:
     caption: str
 
 
-def draw(report: Report, floor: float, features: Sequence[str] | None = None) -> Landscape:
+def draw(report: Report, features: Sequence[str] | None = None) -> Landscape:
     """Draw a report's rewards; the same report gives the same bytes.
 
     Parameters
     ----------
     report
         What to draw.
-    floor
-        Reward above this is an endorsement.
     features
         One to three names of features to draw. By default all of them when there are at most
         three, else the two whose expert states span most of the domain, earlier columns first
@@ -109,7 +107,7 @@ def draw(report: Report, floor: float, features: Sequence[str] | None = None) ->
         When `features` are not one to three different names of features.
     """
     data = report.after.demonstrations
-    scene = _scene(report.after, _columns(report, features), floor)
+    scene = _scene(report.after, _columns(report, features), report.floor)
     flaws = report.flaws.states
     still_open = flaws[report.still_open]
     before = _panel(scene, report.before, "Release 0, as learned", flaws, "confirmed flaw")
