@@ -20,7 +20,8 @@ from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import DataError, KnowledgeError, UsageError
-from iirl_engine.knowledge import FILE, Knowledge
+from iirl_engine.knowledge import Knowledge
+from iirl_engine.layout import CHAIN, KNOWLEDGE, RELEASES
 from iirl_engine.learn import known_good_states, learn, load_demonstrations, norm_steps
 from iirl_engine.patches import Correction
 from iirl_engine.records import (
@@ -40,7 +41,6 @@ from iirl_engine.records import (
     RunStarted,
 )
 from iirl_engine.release import (
-    RELEASES,
     Provenance,
     load_release,
     promote,
@@ -51,7 +51,6 @@ from iirl_engine.reward import RewardModel
 
 log = logging.getLogger(__name__)
 
-CHAIN_FILE = "chain.toml"
 Array = NDArray[np.float64]
 
 
@@ -139,9 +138,9 @@ class Flywheel:
             knowledge.close()
 
     def _prepare(self, resume: bool) -> None:
-        file = self.out / CHAIN_FILE
+        file = self.out / CHAIN
         text = self.chain.dump()
-        if not (self.out / FILE).exists() and not file.exists():
+        if not (self.out / KNOWLEDGE).exists() and not file.exists():
             strangers = sorted(p.name for p in self.out.iterdir() if p.name != ".lock")
             if strangers:
                 raise UsageError(

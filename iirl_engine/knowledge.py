@@ -15,10 +15,11 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import KnowledgeError
+from iirl_engine.layout import KNOWLEDGE
 from iirl_engine.records import AuditSummary, Flaws, Judgement, Round
 
-FILE = "knowledge.sqlite"
 SCHEMA_VERSION = 1
 
 _SCHEMA = """
@@ -72,7 +73,7 @@ class Knowledge:
     """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
-        self.path = folder / FILE
+        self.path = folder / KNOWLEDGE
         if not create and not self.path.is_file():
             raise KnowledgeError(
                 "this directory holds no run",
@@ -139,9 +140,9 @@ class Knowledge:
         states = [np.frombuffer(row[1], dtype=np.float64) for row in rows]
         return Flaws(
             ids=tuple(row[0] for row in rows),
-            states=np.stack(states) if rows else np.empty((0, width)),
-            rewards=np.array([row[2] for row in rows], dtype=np.float64),
-            violations=np.array([row[3] for row in rows], dtype=np.float64),
+            states=read_only(np.stack(states) if rows else np.empty((0, width))),
+            rewards=read_only(np.array([row[2] for row in rows], dtype=np.float64)),
+            violations=read_only(np.array([row[3] for row in rows], dtype=np.float64)),
             norms=tuple(row[4] for row in rows),
             auditors=tuple(row[5] for row in rows),
         )

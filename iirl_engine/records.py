@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import types
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -29,6 +30,19 @@ if TYPE_CHECKING:
 
 Family = Literal["out-of-distribution", "gradient-extrapolation", "adversarial"]
 AuditStatus = Literal["clean", "findings", "crashed", "over-budget"]
+
+
+def _closed(array: Array) -> Array:
+    array.setflags(write=False)
+    return array
+
+
+def _frozen_mapping(given: Mapping[str, float]) -> Mapping[str, float]:
+    return types.MappingProxyType(dict(given))
+
+
+def _plain(_: object, __: object, value: Any) -> Any:
+    return dict(value) if isinstance(value, types.MappingProxyType) else value
 
 
 @attrs.frozen
@@ -167,9 +181,9 @@ class Flaws:
         index = np.asarray(rows, dtype=np.int64)
         return Flaws(
             ids=tuple(self.ids[i] for i in index),
-            states=self.states[index],
-            rewards=self.rewards[index],
-            violations=self.violations[index],
+            states=_closed(self.states[index]),
+            rewards=_closed(self.rewards[index]),
+            violations=_closed(self.violations[index]),
             norms=tuple(self.norms[i] for i in index),
             auditors=tuple(self.auditors[i] for i in index),
         )
@@ -261,7 +275,7 @@ class Judgement:
 
     gate: str
     ok: bool
-    numbers: Mapping[str, float]
+    numbers: Mapping[str, float] = attrs.field(converter=_frozen_mapping)
     reason: str = ""
 
 
@@ -359,7 +373,7 @@ class Outcome:
         return {
             "run": str(self.run),
             "release": str(self.release),
-            "rounds": [attrs.asdict(r) for r in self.rounds],
+            "rounds": [attrs.asdict(r, value_serializer=_plain) for r in self.rounds],
             "gates": [
                 {"name": g.gate, "ok": g.ok, "numbers": dict(g.numbers), "reason": g.reason}
                 for g in self.gates

@@ -11,7 +11,8 @@ import attrs
 
 from iirl_engine.errors import PluginError, did_you_mean
 from iirl_engine.hookspecs import KINDS
-from iirl_engine.plugins import FIRST_PARTY, Plugin, Plugins, normalise
+from iirl_engine.installed import normalise
+from iirl_engine.plugins import FIRST_PARTY, Plugin, Plugins
 from iirl_engine.records import Offer
 
 

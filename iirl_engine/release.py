@@ -28,6 +28,7 @@ from iirl_engine import patches
 from iirl_engine.chain import Step
 from iirl_engine.demonstrations import check
 from iirl_engine.errors import ArtifactError, DataError, PluginError, Problem
+from iirl_engine.layout import CARD, CHANNELS, MANIFEST, RELEASES, STABLE, TENSORS
 from iirl_engine.options import build_options, dump_options
 from iirl_engine.plugins import Plugins
 from iirl_engine.records import Domain, Judgement
@@ -35,8 +36,6 @@ from iirl_engine.registry import Registry, UnknownStrategy
 from iirl_engine.reward import RewardModel
 
 FORMAT = 1
-MANIFEST, TENSORS, CARD = "manifest.json", "tensors.safetensors", "CARD.md"
-RELEASES, CHANNELS, STABLE = "releases", "channels", "stable.json"
 
 
 @attrs.frozen

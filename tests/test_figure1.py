@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
@@ -72,10 +73,7 @@ def test_after_at_most_three_rounds_no_cell_is_a_flaw(
 def test_no_known_good_cell_loses_more_than_the_cap_over_all_releases(
     rewards: list[np.ndarray],
 ) -> None:
-    summed = sum(
-        np.maximum(earlier - later, 0.0)
-        for earlier, later in zip(rewards, rewards[1:], strict=False)
-    )
+    summed = sum(np.maximum(earlier - later, 0.0) for earlier, later in itertools.pairwise(rewards))
     assert np.max(summed[is_good()]) <= CAP + 1e-9
 
 

@@ -22,9 +22,10 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @_json
 def status(folder: Path, as_json: bool) -> None:
     """Show where the run in DIR stands: its rounds, releases, open flaws and events."""
-    from iirl_engine.knowledge import FILE, Knowledge
+    from iirl_engine.knowledge import Knowledge
+    from iirl_engine.layout import KNOWLEDGE
 
-    if not (folder / FILE).exists():
+    if not (folder / KNOWLEDGE).exists():
         raise _no_run(folder)
     knowledge = Knowledge(folder)
     try:
@@ -106,11 +107,12 @@ def explain(release: Path, states: Path, as_json: bool) -> None:
 def report(folder: Path, as_json: bool) -> None:
     """Write the reports of the run in DIR again, as its chain says."""
     from iirl_engine.chain import read_chain
-    from iirl_engine.flywheel import CHAIN_FILE, Flywheel
+    from iirl_engine.flywheel import Flywheel
+    from iirl_engine.layout import CHAIN
 
-    if not (folder / CHAIN_FILE).is_file():
+    if not (folder / CHAIN).is_file():
         raise _no_run(folder)
-    files = Flywheel(read_chain(folder / CHAIN_FILE), folder).report()
+    files = Flywheel(read_chain(folder / CHAIN), folder).report()
     if as_json:
         click.echo(json.dumps({"run": str(folder), "files": [str(file) for file in files]}))
         return
@@ -143,10 +145,11 @@ def read_states(path: Path, names: Sequence[str]) -> Any:
 
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                values = file["states"]
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                values = arrays["states"]
         elif path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
+            with path.open("rb") as file:
+                values = np.load(file, allow_pickle=False)
         elif path.suffix == ".csv":
             values = _read_csv(path, names)
         else:
@@ -192,7 +195,7 @@ def _no_run(folder: Path) -> UsageError:
 
 
 def _stable(folder: Path) -> str | None:
-    from iirl_engine.release import CHANNELS, STABLE
+    from iirl_engine.layout import CHANNELS, STABLE
 
     pointer = folder / CHANNELS / STABLE
     try:
