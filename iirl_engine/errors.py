@@ -52,7 +52,7 @@ class IirlError(Exception):
         self.next_step = next_step
 
     def __str__(self) -> str:
-        lines = [self.what]
+        lines = [_plain(self.what)]
         if self.where is not None:
             lines.append(_wrapped(f"  where: {self.where}", 9))
         if self.got is not None:
@@ -100,7 +100,7 @@ class ChainError(IirlError):
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
-        lines = [self.what]
+        lines = [_plain(self.what)]
         for problem in self.problems:
             lines.append(_wrapped(f"  - {problem.path}: {problem.message}", 6))
             for hint in problem.hint.splitlines():
@@ -135,9 +135,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def _wrapped(line: str, indent: int) -> str:
     """Break a line between words, where it is too long; further lines are indented."""
     return textwrap.fill(
-        line,
+        _plain(line),
         _WIDTH,
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,
+    )
+
+
+def _plain(text: str) -> str:
+    """Return text on one line that no terminal takes for commands, whoever wrote it."""
+    return "".join(
+        c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode()
+        for c in text
     )

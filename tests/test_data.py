@@ -270,9 +270,9 @@ def test_csv_and_npz_of_the_same_states_are_the_same(tmp_path: Path) -> None:
 )
 def test_a_bad_csv_file_is_named_with_its_line(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "demos.csv").write_text(text)
-    chain = CHAIN.format(
-        encoder="knn", encoder_options="", mapping="exp", boundary=0.5
-    ).replace("npz", "csv")
+    chain = CHAIN.format(encoder="knn", encoder_options="", mapping="exp", boundary=0.5).replace(
+        "npz", "csv"
+    )
     (tmp_path / "chain.toml").write_text(chain)
     with pytest.raises(iirl.DataError, match=said):
         iirl.Flywheel.from_file(tmp_path / "chain.toml", out=tmp_path / "run").run()

@@ -126,9 +126,7 @@ def measure(
     chain = folder / f"{refiner}.toml"
     # The baseline breaks the cap over its rounds; it is let through so that it can be counted.
     cap = 1.0 if refiner == "kernel-greedy" else 0.10
-    text = CHAIN.format(
-        rounds=rounds, weights=data / "moe_weights.npz", refiner=refiner, cap=cap
-    )
+    text = CHAIN.format(rounds=rounds, weights=data / "moe_weights.npz", refiner=refiner, cap=cap)
     chain.write_text(text)
     out = folder / refiner
     started = time.process_time()

@@ -1,0 +1,203 @@
+"""Auditors: they find what is there, within their budget, and touch nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import iirl_engine as iirl
+from iirl_auditors.options import PgdOptions, RayOptions, SobolOptions
+from iirl_auditors.pgd import Pgd, ascend
+from iirl_auditors.ray import Ray, ray
+from iirl_auditors.sobol import Sobol
+from iirl_engine.audit import AuditJob, BudgetExceeded, Target, run_audit, verify
+from iirl_engine.builtin.norms import SupportNorm
+from iirl_engine.builtin.options import SupportOptions
+from iirl_engine.demonstrations import check
+from iirl_engine.options import NoOptions
+
+FLOOR = 0.01
+AUDITORS: list[tuple[Any, Any]] = [
+    (Sobol, SobolOptions(budget=1000)),
+    (Ray, RayOptions(budget=1000, steps=8)),
+    (Pgd, PgdOptions(budget=1000, steps=10)),
+]
+
+
+class Loss(iirl.Encoder[NoOptions]):
+    """Any function of states as expertness loss."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(NoOptions())
+        self.function = function
+        self.calls = 0
+
+    def fit(self, demonstrations: iirl.Demonstrations, context: iirl.Context) -> None: ...
+
+    def encode(self, states: Tensor) -> iirl.Code:
+        self.calls += len(states)
+        return iirl.Code(states, self.function(states))
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def restore(self, tensors: Any, demonstrations: iirl.Demonstrations) -> None: ...
+
+
+class OneMinus(iirl.Mapping[NoOptions]):
+    """R = 1 - L, cut to [0, 1]."""
+
+    def fit(self, loss: Tensor, context: iirl.Context) -> None: ...
+
+    def map(self, loss: Tensor) -> Tensor:
+        return (1 - loss).clamp(0, 1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def restore(self, tensors: Any) -> None: ...
+
+
+def world(loss: Any, width: int = 2) -> iirl.RewardModel:
+    """Experts around 0, allowed up to a distance of 0.3, in the cube [-1, 1]^d."""
+    expert = check(0.05 * np.random.default_rng(0).normal(size=(20, width)))
+    norm = SupportNorm(SupportOptions(boundary=0.3))
+    norm.fit(expert, iirl.Context("norm", "support", 0, 0))
+    domain = iirl.Domain((-1.0,) * width, (1.0,) * width)
+    mapping = OneMinus(NoOptions())
+    return iirl.RewardModel(Loss(loss), mapping, {"support": norm}, expert, domain)
+
+
+def audit(cls: Any, options: Any, model: iirl.RewardModel, seed: int = 0) -> Any:
+    context = iirl.Context("audit", "a", seed, 1)
+    return run_audit(AuditJob(cls(options), model, FLOOR, context))
+
+
+def bowl(states: Tensor) -> Tensor:
+    return 3 * torch.linalg.vector_norm(states, dim=1)
+
+
+def spill(states: Tensor) -> Tensor:
+    """A bowl that leaks: the reward falls along the first feature far too slowly."""
+    return torch.linalg.vector_norm(states * torch.tensor([0.5, 4.0]), dim=1)
+
+
+@pytest.mark.parametrize(("cls", "options"), AUDITORS)
+class TestEveryAuditor:
+    def test_a_sound_reward_is_clean(self, cls: Any, options: Any) -> None:
+        model = world(lambda s: bowl(s) * 1.2)
+        result = audit(cls, options, model)
+        (verified,) = verify([result], model, FLOOR, ())
+        assert verified.result.status == "clean"
+        assert len(verified.new) == 0
+
+    def test_a_flaw_is_found_and_holds(self, cls: Any, options: Any) -> None:
+        model = world(spill)
+        (verified,) = verify([audit(cls, options, model)], model, FLOOR, ())
+        assert verified.result.status == "findings"
+        flaws = verified.new
+        assert len(flaws) > 0
+        assert (model(flaws.states) > FLOOR).all()
+        assert (model.demonstrations.support.distance(torch.tensor(flaws.states)) > 0.3).all()
+        assert (np.abs(flaws.states) <= 1).all()
+
+    @pytest.mark.parametrize("budget", [1, 2, 19, 1000, 2777])
+    def test_the_budget_is_kept_to_the_query(self, cls: Any, options: Any, budget: int) -> None:
+        import attrs
+
+        model = world(spill)
+        result = audit(cls, attrs.evolve(options, budget=budget), model)
+        assert result.status in ("clean", "findings")
+        assert result.queries <= budget
+        # A value is one pass of the encoder and one query, a gradient one pass and two.
+        assert model.encoder.calls <= result.queries
+
+    def test_one_seed_finds_the_same_and_another_does_not(self, cls: Any, options: Any) -> None:
+        first, second = audit(cls, options, world(spill)), audit(cls, options, world(spill))
+        other = audit(cls, options, world(spill), seed=1)
+        assert np.array_equal(first.states, second.states)
+        assert not np.array_equal(first.states, other.states)
+
+    def test_global_randomness_is_left_alone(self, cls: Any, options: Any) -> None:
+        before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+        audit(cls, options, world(spill))
+        assert torch.equal(torch.random.get_rng_state(), before[0])
+        assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+    def test_a_reward_of_nan_is_no_finding(self, cls: Any, options: Any) -> None:
+        model = world(lambda s: spill(s) * torch.nan)
+        (verified,) = verify([audit(cls, options, model)], model, FLOOR, ())
+        assert verified.result.status == "clean"
+
+    def test_a_reward_that_raises_is_a_crash_and_not_clean(self, cls: Any, options: Any) -> None:
+        def broken(states: Tensor) -> Tensor:
+            raise RuntimeError("no reward today")
+
+        result = audit(cls, options, world(broken))
+        assert result.status == "crashed"
+        assert "no reward today" in result.reason
+
+    def test_a_flat_reward_is_found_to_be_endorsed_everywhere(self, cls: Any, options: Any) -> None:
+        model = world(lambda s: 0 * s.sum(dim=1))
+        (verified,) = verify([audit(cls, options, model)], model, FLOOR, ())
+        assert len(verified.new) > 0
+
+    def test_one_feature_and_many_features_work(self, cls: Any, options: Any) -> None:
+        for width in (1, 50):
+            result = audit(cls, options, world(lambda s: 0.1 * s.abs().amax(dim=1), width))
+            assert result.status == "findings"
+
+
+class Greedy(iirl.Auditor[SobolOptions]):
+    """Yields one batch, then asks for more than it has."""
+
+    family = "adversarial"
+
+    def audit(self, target: Target, context: iirl.Context) -> Any:
+        yield torch.full((1, 2), 0.9, dtype=torch.float64)
+        target.reward(torch.zeros(target.remaining + 1, 2, dtype=torch.float64))
+
+
+def test_an_overdrawn_budget_is_reported_and_what_was_found_is_kept() -> None:
+    result = audit(Greedy, SobolOptions(budget=5), world(spill))
+    assert result.status == "over-budget"
+    assert result.queries == 0
+    assert len(result.states) == 1
+
+
+def test_queries_are_counted_as_documented() -> None:
+    target = Target(world(spill), FLOOR, 10)
+    states = torch.zeros(3, 2, dtype=torch.float64)
+    target.reward(states)
+    assert target.remaining == 7
+    target.reward_and_gradient(states)
+    assert target.remaining == 1
+    target.violation_and_gradient(states)
+    assert target.remaining == 1
+    with pytest.raises(BudgetExceeded, match="asked for 3 queries with 1 left"):
+        target.reward(states)
+
+
+def test_rays_end_at_the_edge_of_the_domain() -> None:
+    low, high = torch.tensor([-1.0, -2.0]), torch.tensor([1.0, 2.0])
+    starts = torch.tensor([[0.0, 0.0], [0.5, 1.0]])
+    directions = torch.tensor([[1.0, 0.0], [0.0, -3.0]])
+    probes = ray(starts, directions, low, high, 4, torch.zeros(2, 1)).reshape(2, 4, 2)
+    assert probes[0].tolist() == [[0.0, 0.0], [0.25, 0.0], [0.5, 0.0], [0.75, 0.0]]
+    assert probes[1, :, 0].tolist() == [0.5] * 4
+    assert probes[1, :, 1].tolist() == pytest.approx([1.0, 0.25, -0.5, -1.25])
+
+
+def test_a_step_climbs_the_reward_without_leaving_the_forbidden() -> None:
+    low, high = -torch.ones(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    states = torch.zeros(2, 2, dtype=torch.float64)
+    uphill = torch.tensor([[-1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)
+    outward = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    violation = torch.tensor([0.1, -0.1], dtype=torch.float64)
+    forbidden, allowed = ascend(states, uphill, violation, outward, 0.1, low, high)
+    assert forbidden.tolist() == pytest.approx([0.0, 0.2])
+    assert allowed.tolist() == pytest.approx([0.2, 0.0])

@@ -1,0 +1,689 @@
+"""The command line: what it prints where, what it exits with, and what it survives."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from iirl_engine import __version__
+from iirl_engine.cli import COMMANDS, main
+
+CHAIN = """
+report = []
+[flywheel]
+rounds = 3
+[source]
+use = "figure1"
+[encoder]
+use = "moe-autoencoder"
+steps = 50
+[mapping]
+use = "linear"
+cap = 0.3
+[[norm]]
+use = "support"
+boundary = 0.34
+[[audit]]
+use = "sobol"
+budget = 1024
+[[audit]]
+use = "pgd"
+budget = 512
+[[refine]]
+use = "envelope"
+"""
+FEATURES = 3
+
+
+class Done(NamedTuple):
+    code: Any
+    out: str
+    err: str
+
+
+Iirl = Callable[..., Done]
+
+
+@pytest.fixture
+def iirl(capsys: pytest.CaptureFixture[str]) -> Iirl:
+    """Run the command line in this process."""
+
+    def run(*arguments: object) -> Done:
+        with pytest.raises(SystemExit) as exit_:
+            main([str(a) for a in arguments])
+        told = capsys.readouterr()
+        return Done(exit_.value.code, told.out, told.err)
+
+    return run
+
+
+class Run(NamedTuple):
+    chain: Path
+    folder: Path
+    done: Done
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One real run of the installed command, in a process of its own."""
+    base = tmp_path_factory.mktemp("cli")
+    chain, folder = base / "chain.toml", base / "run"
+    chain.write_text(CHAIN)
+    done = process("run", chain, "--out", folder, "--json")
+    return Run(chain, folder, done)
+
+
+@pytest.fixture
+def copied(finished: Run, tmp_path: Path) -> Run:
+    """A copy of that run, to damage."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder)
+    return finished._replace(folder=folder)
+
+
+@pytest.fixture(scope="module")
+def states() -> np.ndarray[Any, np.dtype[np.float64]]:
+    rng = np.random.default_rng(0)
+    drawn = rng.uniform(-1, 1, (400, FEATURES))
+    drawn[3, 1], drawn[4, 0] = np.nan, np.inf
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def files(
+    states: np.ndarray[Any, np.dtype[np.float64]],
+    finished: Run,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Path]:
+    """The same states in each format that is read."""
+    folder = tmp_path_factory.mktemp("states")
+    found = {kind: folder / f"states.{kind}" for kind in ("npy", "npz", "csv")}
+    np.save(found["npy"], states)
+    np.savez(found["npz"], states=states, t=np.arange(len(states)))
+    with found["csv"].open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["episode", *reversed(names(finished))])
+        rows.writerows([0, *map(repr, reversed(row))] for row in states.tolist())
+    return found
+
+
+def names(run: Run) -> list[str]:
+    manifest = json.loads((run.folder / "releases" / "0000" / "manifest.json").read_text())
+    return list(manifest["features"])
+
+
+def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "iirl_engine", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def process(*arguments: object) -> Done:
+    started = start(*arguments)
+    out, err = started.communicate(timeout=120)
+    return Done(started.returncode, out, err)
+
+
+def parsed(text: str) -> Any:
+    """Parse strict JSON: NaN and Infinity are none."""
+    return json.loads(text, parse_constant=pytest.fail)
+
+
+def fingerprints(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted((folder / "releases").rglob("*"))
+        if file.is_file()
+    }
+
+
+# --- run
+
+
+def test_run_json_prints_one_documented_object_and_progress_goes_to_stderr(finished: Run) -> None:
+    assert finished.done.code == 0, finished.done.err
+    body = parsed(finished.done.out)
+    assert body["run"] == str(finished.folder)
+    assert Path(body["release"]).parent == finished.folder / "releases"
+    assert len(body["rounds"]) >= 2
+    counts = ("found", "confirmed", "closed", "open", "corrections", "queries")
+    for turn in body["rounds"]:
+        assert all(isinstance(turn[key], int) for key in counts)
+        assert turn["seconds"] > 0
+    assert {gate["name"] for gate in body["gates"]} == {"known-good", "closure"}
+    assert all(gate["ok"] is True and gate["numbers"] for gate in body["gates"])
+    assert body["open_flaws"] == 0
+    assert body["queries"] == sum(turn["queries"] for turn in body["rounds"])
+    assert body["seconds"] == pytest.approx(sum(turn["seconds"] for turn in body["rounds"]))
+    assert {"dist": "iirl-engine", "version": __version__} in body["plugins"]
+    told = finished.done.err.splitlines()
+    assert told[0] == f"chain {finished.chain}: checked"
+    assert sum(line.startswith("round 1:") for line in told) >= 1
+
+
+def test_run_prints_a_summary_for_people_on_stdout(copied: Run, iirl: Iirl) -> None:
+    done = iirl("run", copied.chain, "--out", copied.folder, "--resume")
+    assert done.code == 0
+    assert "no flaw is open" in done.out
+    paths = str(copied.folder)
+    assert all(len(line) <= 80 for line in done.out.splitlines() if paths not in line)
+
+
+def test_a_chain_without_refiners_leaves_flaws_open_and_exits_with_1(
+    finished: Run, tmp_path: Path, iirl: Iirl
+) -> None:
+    done = iirl(
+        "run", finished.chain, "--out", tmp_path / "run", "--json",
+        "--set", "refine=[]", "--set", "report=[]", "--set", "flywheel.rounds=1",
+    )  # fmt: skip
+    assert done.code == 1
+    body = parsed(done.out)
+    assert body["open_flaws"] > 0
+    assert body["release"].endswith("0000")
+    scored = iirl("score", tmp_path / "run", finished.chain)
+    assert scored.code == 3
+    assert "no stable release" in scored.err
+
+
+def test_run_refuses_a_directory_that_holds_a_run_and_says_what_to_do(
+    finished: Run, iirl: Iirl
+) -> None:
+    before = fingerprints(finished.folder)
+    done = iirl("run", finished.chain, "--out", finished.folder)
+    assert (done.code, done.out) == (2, "")
+    assert "holds a run already" in done.err
+    assert "--resume" in done.err
+    assert fingerprints(finished.folder) == before
+
+
+def test_run_refuses_a_directory_with_other_files_and_leaves_them_alone(
+    finished: Run, tmp_path: Path, iirl: Iirl
+) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    done = iirl("run", finished.chain, "--out", tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert "thesis.tex" in done.err
+    assert [file.name for file in tmp_path.iterdir() if file.name != ".lock"] == ["thesis.tex"]
+
+
+def test_run_refuses_a_directory_that_cannot_be_made(finished: Run, iirl: Iirl) -> None:
+    done = iirl("run", finished.chain, "--out", finished.chain / "run")
+    assert (done.code, done.out) == (2, "")
+    assert "defect" not in done.err
+
+
+def test_resume_of_a_finished_run_gives_the_same_outcome(copied: Run, iirl: Iirl) -> None:
+    before = fingerprints(copied.folder)
+    done = iirl("run", copied.chain, "--out", copied.folder, "--resume", "--json")
+    assert done.code == 0
+    first, again = parsed(copied.done.out), parsed(done.out)
+    for moved in ("run", "release"):
+        first.pop(moved), again.pop(moved)
+    assert again == first
+    assert fingerprints(copied.folder) == before
+
+
+def test_resume_from_the_run_s_own_chain_file_is_the_same_chain(copied: Run, iirl: Iirl) -> None:
+    done = iirl("run", copied.folder / "chain.toml", "--out", copied.folder, "--resume", "--json")
+    assert done.code == 0, done.err
+
+
+def test_resume_with_another_chain_is_refused(copied: Run, iirl: Iirl) -> None:
+    done = iirl("run", copied.chain, "--out", copied.folder, "--resume", "--set", "flywheel.seed=1")
+    assert (done.code, done.out) == (2, "")
+    assert "another chain" in done.err
+
+
+@pytest.mark.parametrize("left", [b"", b"[flywheel", b"\xff"], ids=["empty", "cut", "binary"])
+def test_resume_with_a_damaged_chain_file_in_the_run_is_no_defect(
+    copied: Run, left: bytes, iirl: Iirl
+) -> None:
+    (copied.folder / "chain.toml").write_bytes(left)
+    done = iirl("run", copied.chain, "--out", copied.folder, "--resume")
+    assert done.code in (0, 2, 4)
+    assert "defect" not in done.err
+
+
+def test_resume_needs_the_directory(finished: Run, iirl: Iirl) -> None:
+    done = iirl("run", finished.chain, "--resume")
+    assert (done.code, done.out) == (2, "")
+    assert "--out" in done.err
+
+
+def test_a_run_directory_that_another_process_holds_is_busy(copied: Run, iirl: Iirl) -> None:
+    hold = (
+        "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX);"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", hold, copied.folder / ".lock"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        done = iirl("run", copied.chain, "--out", copied.folder, "--resume")
+        holder.communicate()
+    assert (done.code, done.out) == (4, "")
+    assert "another process" in done.err
+
+
+# --- interrupted runs
+
+
+@pytest.fixture(scope="module")
+def long_chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chain whose rounds take long enough to be interrupted within one."""
+    file = tmp_path_factory.mktemp("long") / "chain.toml"
+    text = CHAIN.replace("budget = 1024", "budget = 16384").replace("budget = 512", "budget = 2048")
+    file.write_text(text)
+    return file
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(long_chain: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+    done = process("run", long_chain, "--out", folder)
+    assert done.code == 0, done.err
+    return tensors(folder)
+
+
+def tensors(folder: Path) -> dict[str, str]:
+    return {
+        name: sha for name, sha in fingerprints(folder).items() if name.endswith(".safetensors")
+    }
+
+
+@pytest.mark.parametrize(
+    ("sent", "after", "code"),
+    [
+        (signal.SIGINT, "encoder", 130),
+        (signal.SIGKILL, "source", -signal.SIGKILL),
+        (signal.SIGKILL, "round 1: envelope", -signal.SIGKILL),
+    ],
+    ids=["ctrl-c in round 1", "kill -9 while learning", "kill -9 while refining"],
+)
+def test_a_run_that_was_stopped_midway_is_resumed_to_the_same_bytes(
+    long_chain: Path,
+    uninterrupted: dict[str, str],
+    sent: signal.Signals,
+    after: str,
+    code: int,
+    tmp_path: Path,
+    iirl: Iirl,
+) -> None:
+    folder = tmp_path / "run"
+    with start("run", long_chain, "--out", folder) as started:
+        assert started.stderr is not None
+        told = ""
+        for line in started.stderr:
+            told += line
+            if line.startswith(after):
+                started.send_signal(sent)
+        out = started.stdout.read() if started.stdout else ""
+    assert started.returncode == code, told
+    assert (out, "Traceback" in told) == ("", False)
+    if sent == signal.SIGINT:
+        assert f"--out {folder} --resume" in told
+    done = iirl("run", long_chain, "--out", folder, "--resume", "--json")
+    assert done.code == 0, done.err
+    assert tensors(folder) == uninterrupted
+
+
+# --- status
+
+
+def test_status_tells_rounds_releases_and_the_stable_one(finished: Run, iirl: Iirl) -> None:
+    outcome = parsed(finished.done.out)
+    done = iirl("status", finished.folder, "--json")
+    assert (done.code, done.err) == (0, "")
+    body = parsed(done.out)
+    assert body["rounds"] == len(outcome["rounds"])
+    assert body["open_flaws"] == 0
+    assert body["stable"] == body["releases"][-1] == Path(outcome["release"]).name
+    told = iirl("status", finished.folder)
+    assert told.code == 0
+    assert f"rounds:     {body['rounds']}" in told.out
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_directory_without_a_run_is_a_usage_error(
+    command: str, there: bool, tmp_path: Path, iirl: Iirl
+) -> None:
+    done = iirl(command, tmp_path if there else tmp_path / "gone")
+    assert (done.code, done.out) == (2, "")
+    assert "holds no run" in done.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["status", "report", "run"])
+@pytest.mark.parametrize("damage", ["overwritten", "cut", "emptied"])
+def test_a_damaged_knowledge_base_exits_with_4(
+    copied: Run, command: str, damage: str, iirl: Iirl
+) -> None:
+    file = copied.folder / "knowledge.sqlite"
+    data = file.read_bytes()
+    left = {"overwritten": os.urandom(4096), "cut": data[: len(data) // 3], "emptied": b""}
+    file.write_bytes(left[damage])
+    for log in copied.folder.glob("knowledge.sqlite-*"):
+        log.unlink()
+    before = fingerprints(copied.folder)
+    resumed = (copied.chain, "--out", copied.folder, "--resume")
+    done = iirl(command, *(resumed if command == "run" else (copied.folder,)))
+    assert done.code == 4, done
+    assert "knowledge base" in done.err
+    assert "defect" not in done.err
+    assert fingerprints(copied.folder) == before
+
+
+# --- score and explain
+
+
+def test_score_is_the_same_for_each_format_and_for_release_and_run(
+    finished: Run,
+    files: dict[str, Path],
+    states: np.ndarray[Any, np.dtype[np.float64]],
+    iirl: Iirl,
+) -> None:
+    release = parsed(finished.done.out)["release"]
+    answers = {
+        (str(model), kind): iirl("score", model, file)
+        for model in (release, finished.folder)
+        for kind, file in files.items()
+    }
+    assert {done.code for done in answers.values()} == {0}
+    assert len({done.out for done in answers.values()}) == 1
+    done = iirl("score", release, files["npy"], "--json")
+    rewards = np.array(parsed(done.out)["rewards"])
+    printed = [float(line) for line in answers[release, "npy"].out.splitlines()]
+    assert printed == pytest.approx(rewards.tolist(), rel=1e-8)
+    assert len(rewards) == len(states)
+    assert ((rewards >= 0) & (rewards <= 1)).all()
+    assert rewards[[3, 4]].tolist() == [0.0, 0.0]
+    assert np.unique(rewards).size > 2
+
+
+def test_scoring_states_of_another_width_names_the_features(
+    finished: Run, tmp_path: Path, iirl: Iirl
+) -> None:
+    np.save(tmp_path / "wide.npy", np.zeros((2, FEATURES + 1)))
+    done = iirl("score", finished.folder, tmp_path / "wide.npy")
+    assert (done.code, done.out) == (2, "")
+    assert all(name in done.err for name in names(finished))
+    assert f"[2, {FEATURES + 1}]" in done.err
+
+
+@pytest.mark.parametrize("command", ["score", "explain"])
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("gone.npy", None, "no such file"),
+        ("empty.npy", b"", "cannot be read"),
+        ("empty.npz", b"", "cannot be read"),
+        ("empty.csv", b"", "does not name the feature"),
+        ("header.csv", b"HEADER\n", "empty"),
+        ("unnamed.csv", b"0.1,0.2,0.3\n0.1,0.2,0.3\n", "does not name the feature"),
+        ("short.csv", b"HEADER\n0.1,0.2\n", "fewer values"),
+        ("text.csv", b"HEADER\n0.1,0.2,far\n", "cannot be read"),
+        ("broken.npz", b"PK\x03\x04broken", "cannot be read"),
+        ("text.npy", b"0.1 0.2 0.3", "cannot be read"),
+        ("states.parquet", b"PAR1", ".npy, .npz or .csv"),
+    ],
+)
+def test_states_that_cannot_be_read_exit_with_2(
+    finished: Run,
+    command: str,
+    name: str,
+    content: bytes | None,
+    told: str,
+    tmp_path: Path,
+    iirl: Iirl,
+) -> None:
+    file = tmp_path / name
+    if content is not None:
+        file.write_bytes(content.replace(b"HEADER", ",".join(names(finished)).encode()))
+    done = iirl(command, finished.folder, file)
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err
+    assert str(file) in done.err
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"positions": np.zeros((1, FEATURES))}, "no array 'states'"),
+        ({"states": np.zeros(FEATURES)}, "two axes"),
+        ({"states": np.array([["a"] * FEATURES])}, "integers or floats"),
+        ({"states": np.array([[{}] * FEATURES])}, "cannot be read"),
+    ],
+    ids=["no states", "one axis", "texts", "pickled"],
+)
+def test_arrays_that_are_no_states_exit_with_2(
+    finished: Run, arrays: dict[str, Any], told: str, tmp_path: Path, iirl: Iirl
+) -> None:
+    np.savez(tmp_path / "states.npz", **arrays)
+    done = iirl("score", finished.folder, tmp_path / "states.npz")
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err
+
+
+def test_an_array_file_under_the_other_suffix_exits_with_2(
+    finished: Run, files: dict[str, Path], tmp_path: Path, iirl: Iirl
+) -> None:
+    for true, claimed in (("npy", "npz"), ("npz", "npy")):
+        file = tmp_path / f"states.{claimed}"
+        shutil.copy(files[true], file)
+        done = iirl("score", finished.folder, file)
+        assert (done.code, done.out) == (2, "")
+        assert "defect" not in done.err
+
+
+def test_explain_adds_up_to_the_reward(
+    finished: Run,
+    states: np.ndarray[Any, np.dtype[np.float64]],
+    tmp_path: Path,
+    iirl: Iirl,
+) -> None:
+    finite = states[np.isfinite(states).all(axis=1)]
+    file = tmp_path / "finite.npy"
+    np.save(file, finite)
+    done = iirl("explain", finished.folder, file, "--json")
+    assert done.code == 0
+    body = parsed(done.out)
+    assert body["features"] == names(finished)
+    scored = parsed(iirl("score", finished.folder, file, "--json").out)["rewards"]
+    assert [why["reward"] for why in body["states"]] == scored
+    for why, state in zip(body["states"], finite, strict=True):
+        rest = why["base"] - sum(why["corrections"].values())
+        assert why["reward"] == pytest.approx(min(max(rest, 0.0), 1.0), abs=1e-12)
+        assert why["loss"] >= 0
+        apart = np.linalg.norm(state - np.array(why["nearest_state"]))
+        assert why["distance"] == pytest.approx(apart)
+        assert ("support" in why["violated"]) == (apart > 0.34)
+    assert any(why["corrections"] for why in body["states"])
+
+    told = iirl("explain", finished.folder, file).out
+    first = body["states"][0]
+    assert f"state 0: reward {first['reward']:.4g}" in told
+    assert f"expertness loss {first['loss']:.4g}" in told
+    assert f"at distance {first['distance']:.4g}" in told
+    assert "norm support is violated by" in told
+    assert "correction " in told
+
+
+def test_explain_gives_states_that_hold_nan_no_reward_and_prints_strict_json(
+    finished: Run, files: dict[str, Path], iirl: Iirl
+) -> None:
+    done = iirl("explain", finished.folder, files["npy"], "--json")
+    assert done.code == 0
+    rows = parsed(done.out)["states"]
+    assert [rows[row]["reward"] for row in (3, 4)] == [0.0, 0.0]
+    assert all("support" in rows[row]["violated"] for row in (3, 4))
+
+
+# --- releases
+
+
+@pytest.mark.parametrize("name", ["run", "release"])
+@pytest.mark.parametrize("damage", ["flipped byte", "missing file", "missing manifest"])
+def test_a_damaged_release_is_refused_with_3(
+    copied: Run, files: dict[str, Path], name: str, damage: str, iirl: Iirl
+) -> None:
+    release = copied.folder / "releases" / Path(parsed(copied.done.out)["release"]).name
+    if damage == "flipped byte":
+        file = release / "tensors.safetensors"
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    else:
+        gone = "manifest.json" if damage == "missing manifest" else "tensors.safetensors"
+        (release / gone).unlink()
+    for command in ("score", "explain"):
+        done = iirl(command, copied.folder if name == "run" else release, files["npy"])
+        assert (done.code, done.out) == (3, "")
+        assert "defect" not in done.err
+
+
+def test_an_edited_manifest_is_refused_under_the_stable_channel(
+    copied: Run, files: dict[str, Path], iirl: Iirl
+) -> None:
+    release = copied.folder / "releases" / Path(parsed(copied.done.out)["release"]).name
+    manifest = release / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"cap": 0.3', '"cap": 3.0'))
+    done = iirl("score", copied.folder, files["npy"])
+    assert (done.code, done.out) == (3, "")
+    assert "manifest" in done.err
+
+
+def test_a_release_that_does_not_exist_is_refused_with_3(
+    files: dict[str, Path], tmp_path: Path, iirl: Iirl
+) -> None:
+    done = iirl("score", tmp_path / "gone", files["npy"])
+    assert (done.code, done.out) == (3, "")
+    assert "no such release" in done.err
+
+
+# --- plugins, schema, report
+
+
+def test_plugins_freeze_prints_requirements(iirl: Iirl) -> None:
+    lines = iirl("plugins", "freeze").out.splitlines()
+    assert f"iirl-engine=={__version__}" in lines
+    rows = parsed(iirl("plugins", "freeze", "--json").out)
+    assert [f"{row['dist']}=={row['version']}" for row in rows] == lines
+
+
+def test_schema_prints_one_json_object(iirl: Iirl) -> None:
+    done = iirl("schema")
+    assert (done.code, done.err) == (0, "")
+    assert set(parsed(done.out)["required"]) == {"source", "encoder", "mapping", "norm", "audit"}
+
+
+def test_report_writes_the_reports_of_a_run_again(
+    finished: Run, tmp_path: Path, iirl: Iirl
+) -> None:
+    folder = tmp_path / "run"
+    reports = "report=[{use='text'}, {use='html'}]"
+    done = iirl("run", finished.chain, "--out", folder, "--set", reports)
+    assert done.code == 0, done.err
+    written = [folder / "report.txt", folder / "report.html"]
+    before = [file.read_bytes() for file in written]
+    for file in written:
+        file.unlink()
+    done = iirl("report", folder)
+    assert done.code == 0, done.err
+    assert [Path(line) for line in done.out.splitlines()] == written
+    assert [file.read_bytes() for file in written] == before
+    assert parsed(iirl("report", folder, "--json").out)["files"] == list(map(str, written))
+
+
+# --- the command itself
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], *([name] for name in COMMANDS)]
+    + [["plugins", name] for name in ("list", "show", "check", "freeze")],
+    ids=" ".join,
+)
+def test_every_command_has_help_that_fits_80_columns(command: list[str], iirl: Iirl) -> None:
+    done = iirl(*command, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("Usage: iirl")
+    assert all(len(line) <= 80 for line in done.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["rnu"], "did you mean 'run'?"),
+        (["frobnicate"], "known: run, demo, status"),
+        (["plugins", "lsit"], "list"),
+        (["demo", "figure2"], "figure1, pointmaze"),
+        (["run"], "CHAIN"),
+        (["run", "gone.toml"], "there is no such chain file"),
+        (["run", "x.toml", "--sett", "a=1"], "--set"),
+        (["plugins", "show", "gone"], "known"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_command_exits_with_2_and_a_hint(
+    arguments: list[str],
+    told: str,
+    iirl: Iirl,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = iirl(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_version(iirl: Iirl) -> None:
+    assert iirl("--version").out.split()[-1] == __version__
+
+
+@pytest.mark.parametrize("arguments", [("--debug", "status"), ("status", "--debug")])
+def test_debug_shows_the_traceback_before_the_message(
+    arguments: tuple[str, ...], tmp_path: Path, iirl: Iirl
+) -> None:
+    done = iirl(*arguments, tmp_path)
+    assert done.code == 2
+    assert done.err.startswith("Traceback")
+    assert "iirl: this directory holds no run" in done.err
+    assert "Traceback" not in iirl("status", tmp_path).err
+
+
+@pytest.mark.parametrize("command", ["plugins list", "schema"])
+def test_a_reader_that_leaves_early_is_no_error(command: str) -> None:
+    line = f"'{sys.executable}' -m iirl_engine {command} | head -1"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_scores_whose_reader_leaves_early_are_no_error(finished: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "many.npy", np.zeros((20_000, FEATURES)))
+    line = f"'{sys.executable}' -m iirl_engine score '{finished.folder}' '{tmp_path}/many.npy'"
+    done = subprocess.run(f"{line} | head -1", shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
