@@ -5,13 +5,11 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from iirl_engine.api import Context, Failure
@@ -19,9 +17,9 @@ from iirl_engine.audit import AuditJob, Verified, run_audit, verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
 from iirl_engine.demonstrations import read_only
-from iirl_engine.errors import DataError, KnowledgeError, UsageError
+from iirl_engine.errors import DataError, KnowledgeError
 from iirl_engine.knowledge import Knowledge
-from iirl_engine.layout import CHAIN, KNOWLEDGE, RELEASES
+from iirl_engine.layout import RELEASES
 from iirl_engine.learn import known_good_states, learn, load_demonstrations, norm_steps
 from iirl_engine.patches import Correction
 from iirl_engine.records import (
@@ -48,6 +46,7 @@ from iirl_engine.release import (
     write_release,
 )
 from iirl_engine.reward import RewardModel
+from iirl_engine.rundir import claimed, free_folder
 
 log = logging.getLogger(__name__)
 
@@ -111,22 +110,8 @@ class Flywheel:
         PluginError
             When a strategy that nothing can stand in for fails. What was found is kept.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.out / ".lock")
-        try:
-            with lock.acquire(timeout=0):
-                self._prepare(resume)
-                knowledge = Knowledge(self.out, create=True)
-                try:
-                    return _Run(self.chain, self.out, knowledge, progress).to_the_end()
-                finally:
-                    knowledge.close()
-        except Timeout:
-            raise KnowledgeError(
-                "another process works in this run directory",
-                where=self.out,
-                next_step="wait for it, or name another directory with --out",
-            ) from None
+        with claimed(self.out, self.chain.dump(), resume=resume) as knowledge:
+            return _Run(self.chain, self.out, knowledge, progress).to_the_end()
 
     def report(self) -> list[Path]:
         """Write the reports of the run that `out` holds again; return their files."""
@@ -136,33 +121,6 @@ class Flywheel:
             return run.write_reports([(step, step.build()) for step in self.chain.reports])[1]
         finally:
             knowledge.close()
-
-    def _prepare(self, resume: bool) -> None:
-        file = self.out / CHAIN
-        text = self.chain.dump()
-        if not (self.out / KNOWLEDGE).exists() and not file.exists():
-            strangers = sorted(p.name for p in self.out.iterdir() if p.name != ".lock")
-            if strangers:
-                raise UsageError(
-                    "the run directory is not empty",
-                    where=self.out,
-                    got=", ".join(strangers[:5]),
-                    next_step="name an empty or new directory with --out",
-                )
-        elif not resume:
-            raise UsageError(
-                "the directory holds a run already",
-                where=self.out,
-                next_step="go on with it by --resume, or name another directory with --out",
-            )
-        elif _without_rounds(file.read_text()) != _without_rounds(text):
-            raise UsageError(
-                "the directory holds a run of another chain",
-                where=file,
-                next_step="resume with the chain it was started with; only flywheel.rounds may "
-                "differ",
-            )
-        file.write_text(text)
 
 
 class _Run:
@@ -496,21 +454,6 @@ def _summary(audit: Verified) -> AuditSummary:
         seconds=result.seconds,
         reason=result.reason,
     )
-
-
-def _without_rounds(text: str) -> dict[str, Any]:
-    table = tomllib.loads(text)
-    table.get("flywheel", {}).pop("rounds", None)
-    return table
-
-
-def free_folder(parent: Path, name: str) -> Path:
-    """Return `parent/name`, or the first of `parent/name-2`, ... that does not exist."""
-    folder, count = parent / name, 1
-    while folder.exists():
-        count += 1
-        folder = parent / f"{name}-{count}"
-    return folder
 
 
 def _now() -> str:

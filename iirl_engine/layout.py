@@ -5,6 +5,7 @@ from __future__ import annotations
 CHAIN = "chain.toml"
 KNOWLEDGE = "knowledge.sqlite"
 RELEASES = "releases"
+LOCK = ".lock"
 CHANNELS = "channels"
 STABLE = "stable.json"
 

@@ -133,7 +133,7 @@ class Registry:
         if dist and self.plugins.get(dist) is None:
             return UnknownStrategy(
                 f"no {kind} {name!r}: the plugin {dist!r} is not installed",
-                f"install it into this environment: pip install {dist}",
+                f"install it into this environment: pip install {normalise(dist)}",
             )
         if dist:
             own = [e.offer.name for e in self.entries(kind) if e.dist == normalise(dist)]

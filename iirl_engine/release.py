@@ -87,7 +87,7 @@ def write_release(run: Path, model: RewardModel, provenance: Provenance) -> tupl
             shutil.rmtree(leftover)
     draft.mkdir(parents=True)
     for name, data in files.items():
-        _write_synced(draft / name, data)
+        write_synced(draft / name, data)
     _sync_folder(draft)
     draft.rename(folder)
     _sync_folder(folder.parent)
@@ -132,9 +132,7 @@ def promote(run: Path, number: int, manifest: str) -> None:
     folder = run / CHANNELS
     folder.mkdir(exist_ok=True)
     body = json.dumps({"release": f"{number:04d}", "manifest": manifest}, indent=1) + "\n"
-    draft = folder / f".{STABLE}.partial"
-    _write_synced(draft, body.encode())
-    draft.rename(folder / STABLE)
+    write_synced(folder / STABLE, body.encode())
     _sync_folder(folder)
 
 
@@ -335,11 +333,14 @@ def _bytes(file: Path) -> bytes:
         ) from error
 
 
-def _write_synced(file: Path, data: bytes) -> None:
-    with file.open("wb") as handle:
+def write_synced(file: Path, data: bytes) -> None:
+    """Write a file durably: after a crash it holds its former content or the new one, whole."""
+    draft = file.with_name(f".{file.name}.partial")
+    with draft.open("wb") as handle:
         handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())
+    draft.rename(file)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
@@ -54,10 +55,20 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented object that `iirl explain --json` prints per state."""
-        return attrs.asdict(self) | {
+        return {
+            "reward": self.reward,
+            "loss": _finite(self.loss),
+            "base": self.base,
             "corrections": dict(self.corrections),
-            "violated": dict(self.violated),
+            "nearest_state": list(self.nearest_state),
+            "distance": _finite(self.distance),
+            "violated": {norm: _finite(by) for norm, by in self.violated},
         }
+
+
+def _finite(value: float) -> float | None:
+    """Return a number that JSON can hold; None stands for infinitely much."""
+    return value if math.isfinite(value) else None
 
 
 class RewardModel:

@@ -50,7 +50,7 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     found = re.findall(
-        r"^```(?:\{code-block\} )?(\w*)\n(?::caption: "`(\S+)`"\n\n)?(.*?)^```$",
+        r"""^```(?:\{code-block\} )?(\w*)\n(?::caption: "`(\S+)`"\n\n)?(.*?)^```$""",
         page.read_text(encoding="utf-8"),
         re.MULTILINE | re.DOTALL,
     )

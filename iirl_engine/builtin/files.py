@@ -26,7 +26,7 @@ class Npz(Source[NpzOptions]):
     def load(self, context: Context) -> Demonstrations:
         path = Path(self.options.path)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files if name in _ARRAYS}
                 others = [name for name in file.files if name not in _ARRAYS]
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:

@@ -56,7 +56,7 @@ class BoxOptions:
         """Check what concerns more than one option."""
         if not len(self.features) == len(self.low) == len(self.high) > 0:
             raise ValueError(
-                f"features, low and high must be as many, got {len(self.features)}, "
+                f"features, low and high must have the same length, got {len(self.features)}, "
                 f"{len(self.low)} and {len(self.high)}"
             )
         if len(set(self.features)) < len(self.features):

@@ -91,7 +91,8 @@ def _run(
     checked = read_chain(chain, overrides=overrides, disable=disable)
     with _progress() as show:
         show(f"chain {chain}: checked")
-        from iirl_engine.flywheel import Flywheel, free_folder
+        from iirl_engine.flywheel import Flywheel
+        from iirl_engine.rundir import free_folder
 
         flywheel = Flywheel(checked, out or free_folder(Path("runs"), chain.stem))
         try:

@@ -12,6 +12,7 @@ from iirl_engine import Context, Mapping
 
 # Experts whose losses differ by less than this share of the largest are taken as alike.
 _ALIKE = 1e-9
+_MOST = 1e308
 
 
 class Exp(Mapping[ExpOptions]):
@@ -43,7 +44,7 @@ class Linear(Mapping[LinearOptions]):
 
     def fit(self, loss: Tensor, context: Context) -> None:
         asked = self.options.cap
-        cap = max(3 * _quantile(loss), _least_spread(0.0)) if asked == "auto" else asked
+        cap = min(max(3 * _quantile(loss), _least_spread(0.0)), _MOST) if asked == "auto" else asked
         self._cap = torch.tensor([cap], dtype=torch.float64)
 
     def map(self, loss: Tensor) -> Tensor:

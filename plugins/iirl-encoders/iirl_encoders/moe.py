@@ -104,7 +104,7 @@ def read_weights(path: Path, width: int) -> dict[str, Tensor]:
         When arrays are missing, misshapen or not finite.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: torch.tensor(file[name], dtype=torch.float64) for name in file.files}
         count = len({n.split(".")[1] for n in arrays if n.startswith("experts.")})
 

@@ -44,7 +44,7 @@ def test_every_mapping_is_bounded_and_never_rises(
     rewards = mapping.map(torch.tensor(sorted(asked), dtype=torch.float64))
     assert ((rewards >= 0) & (rewards <= 1)).all()
     assert (rewards.diff() <= 0).all()
-    assert mapping.map(torch.tensor([math.inf])).item() == 0.0
+    assert mapping.map(torch.tensor([math.inf], dtype=torch.float64)).item() == 0.0
 
 
 @pytest.mark.parametrize(("cls", "options"), MAPPINGS)
