@@ -34,6 +34,8 @@ demo: $(READY)
 	done
 	@echo "reports: $(DEMOS:%=runs/%/report.html)"
 
+# Workers share the cores; threads of their own would only get in their way.
+test: export OMP_NUM_THREADS = 1
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 

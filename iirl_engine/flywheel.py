@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -118,7 +119,7 @@ class Flywheel:
         knowledge = Knowledge(self.out)
         try:
             run = _Run(self.chain, self.out, knowledge, lambda line: None)
-            return run.write_reports([(step, step.build()) for step in self.chain.reports])[1]
+            return run.write_reports(_built(self.chain.reports))[1]
         finally:
             knowledge.close()
 
@@ -141,16 +142,20 @@ class _Run:
         self.hooks = chain.registry.plugins
 
     def to_the_end(self) -> Outcome:
-        auditors = [(step, step.build()) for step in self.chain.audits]
-        refiners = [(step, step.build()) for step in self.chain.refines]
-        gates = [(step, step.build()) for step in self.chain.gates]
-        triage, executor = self.chain.triage.build(), self.chain.executor.build()
-        reporters = [(step, step.build()) for step in self.chain.reports]
+        """Build every strategy, then turn until a round confirms nothing or none is left."""
+        self.auditors = _built(self.chain.audits)
+        self.refiners = _built(self.chain.refines)
+        self.gates = _built(self.chain.gates)
+        self.triage, self.executor = self.chain.triage.build(), self.chain.executor.build()
+        reporters = _built(self.chain.reports)
 
         self._start()
         rounds = list(self.knowledge.rounds())
+        self._promote(rounds)
         while len(rounds) < self.settings.rounds and not (rounds and _is_done(rounds[-1])):
-            rounds.append(self._round(len(rounds) + 1, auditors, triage, refiners, gates, executor))
+            rounds.append(self._round(len(rounds) + 1))
+            self._promote(rounds)
+            self._observe(len(rounds), "iirl_round_finished", RoundFinished(self.out, rounds[-1]))
         return self.write_reports(reporters)[0]
 
     def write_reports(self, reporters: Sequence[tuple[Step, Any]]) -> tuple[Outcome, list[Path]]:
@@ -189,7 +194,7 @@ class _Run:
             f"{len(self.data.feature_names)} features, {len(self.data.held_out):,} held out"
         )
         event = RunStarted(self.out, self.chain.dump(), self.chain.plugins, self.data.fingerprint)
-        self._observe(0, "iirl_run_started", event=event)
+        self._observe(0, "iirl_run_started", event)
         releases = self.knowledge.releases()
         if releases:
             self._restore(max(releases))
@@ -225,99 +230,92 @@ class _Run:
                 next_step="restore them, or start a new run with --out",
             )
 
-    def _round(
-        self,
-        number: int,
-        auditors: Sequence[tuple[Step, Any]],
-        triage: Any,
-        refiners: Sequence[tuple[Step, Any]],
-        gates: Sequence[tuple[Step, Any]],
-        executor: Any,
-    ) -> Round:
+    def _round(self, number: int) -> Round:
         started = time.process_time()
-        results = self._audit(number, auditors, executor)
         known = self.knowledge.flaws(self.model.width, before=number).ids
-        verified = verify(results, self.model, self.settings.floor, known)
+        verified = verify(self._audit(number), self.model, self.settings.floor, known)
         for audit in verified:
             self.knowledge.add_flaws(number, audit.new)
         flaws = self.knowledge.flaws(self.model.width)
-        summaries = tuple(_summary(audit) for audit in verified)
-        was_open = self._endorsed(self.model, flaws.states)
-        ranked = self._triage(number, triage, flaws.take(np.flatnonzero(was_open)))
-        confirmed = sum(s.confirmed for s in summaries)
+        confirmed = sum(len(audit.new) for audit in verified)
         if confirmed:
-            fresh = flaws.take(range(len(flaws) - confirmed, len(flaws)))
-            event = FlawsFound(self.out, number, fresh)
-            self._observe(number, "iirl_flaws_found", event=event)
+            new = flaws.take(range(len(flaws) - confirmed, len(flaws)))
+            self._observe(number, "iirl_flaws_found", FlawsFound(self.out, number, new))
 
-        judgements: tuple[Judgement, ...] = ()
-        vetoes: tuple[str, ...] = ()
-        released: int | None = None
-        manifest: str | None = None
-        sound = all(s.status in ("clean", "findings") for s in summaries)
-        evidence = Evidence(
-            self.model, flaws, read_only(was_open), self.known_good, self.original,
-            self.settings.floor, self.data.fingerprint,
-        )  # fmt: skip
-        if len(ranked):
-            candidate = self._refine(number, refiners, ranked, flaws.states[~was_open])
-            if candidate is not None:
-                judgements = self._judge(number, gates, candidate, evidence)
-                if all(j.ok for j in judgements):
-                    vetoes = self._vetoes(candidate, evidence)
-                if all(j.ok for j in judgements) and not vetoes:
-                    released = max(self.knowledge.releases()) + 1
-                    manifest = self._write(released, candidate.model, judgements)
-                    self.model = candidate.model
-        elif sound and max(self.knowledge.releases()) == 0:
-            vetoes = self._vetoes(Candidate(0, (), self.model), evidence)
-
+        was_open = self._endorsed(self.model, flaws.states)
+        decision = self._mend(number, flaws, read_only(was_open))
+        if decision.release is not None:
+            self.model = decision.model
         still_open = self._endorsed(self.model, flaws.states)
         closed = np.flatnonzero(was_open & ~still_open)
         summary = Round(
             number=number,
-            found=sum(s.found for s in summaries),
+            found=sum(len(audit.result.states) for audit in verified),
             confirmed=confirmed,
             closed=len(closed),
             open=int(still_open.sum()),
             misses=int((self.model(self.known_good) < self.settings.good_floor).sum()),
             corrections=sum(c.count for c in self.model.corrections),
-            queries=sum(s.queries + s.found for s in summaries),
+            queries=sum(a.result.queries + len(a.result.states) for a in verified),
             seconds=time.process_time() - started,
-            release=released,
-            audits=summaries,
-            gates=judgements,
-            vetoes=vetoes,
+            release=decision.release,
+            audits=tuple(_summary(audit) for audit in verified),
+            gates=decision.judgements,
+            vetoes=decision.vetoes,
         )
         self.knowledge.finish_round(
             summary,
-            manifest=manifest,
+            manifest=decision.manifest,
             closed=[flaws.ids[i] for i in closed],
             made=_now(),
         )
-        clean_first = not len(ranked) and max(self.knowledge.releases()) == 0
-        if sound and not vetoes and (manifest is not None or clean_first):
-            newest = max(self.knowledge.releases())
-            promote(self.out, newest, self.knowledge.releases()[newest])
-        if manifest is not None and released is not None:
-            self._announce(released, manifest)
-        self._observe(number, "iirl_round_finished", event=RoundFinished(self.out, summary))
+        if decision.release is not None:
+            self._announce(decision.release, decision.manifest or "")
         self.progress(
             f"round {number}: {summary.found:,} found, {summary.confirmed:,} confirmed, "
             f"{summary.closed:,} closed, {summary.open:,} open, "
-            f"{summary.corrections:,} corrections"
+            f"corrections in all: {summary.corrections:,}"
         )
         return summary
 
-    def _audit(
-        self, number: int, auditors: Sequence[tuple[Step, Any]], executor: Any
-    ) -> list[AuditResult]:
+    def _mend(self, number: int, flaws: Flaws, was_open: NDArray[np.bool_]) -> _Decision:
+        """Propose corrections for the open flaws, have them judged, and release what passes."""
+        evidence = Evidence(
+            current=self.model,
+            flaws=flaws,
+            was_open=was_open,
+            known_good=self.known_good,
+            original=self.original,
+            floor=self.settings.floor,
+            data=self.data.fingerprint,
+        )
+        newest = max(self.knowledge.releases())
+        if not was_open.any():
+            # Nothing to mend. The reward as learned may become stable now, unless vetoed.
+            unchanged = Candidate(0, (), self.model)
+            return _Decision(
+                self.model, vetoes=self._vetoes(unchanged, evidence) if newest == 0 else ()
+            )
+        ranked = self._rank(number, flaws.take(np.flatnonzero(was_open)))
+        candidate = self._refine(number, ranked, read_only(flaws.states[~was_open]))
+        if candidate is None:
+            return _Decision(self.model)
+        judgements = self._judge(number, candidate, evidence)
+        if not all(judgement.ok for judgement in judgements):
+            return _Decision(self.model, judgements)
+        if vetoes := self._vetoes(candidate, evidence):
+            return _Decision(self.model, judgements, vetoes)
+        manifest = self._write(newest + 1, candidate.model, judgements)
+        return _Decision(candidate.model, judgements, (), newest + 1, manifest)
+
+    def _audit(self, number: int) -> list[AuditResult]:
         jobs = [
             AuditJob(auditor, self.model, self.settings.floor, self._context("audit", step, number))
-            for step, auditor in auditors
+            for step, auditor in self.auditors
         ]
         results: list[AuditResult] = []
-        for (step, _), result in zip(auditors, executor.map(run_audit, jobs), strict=True):
+        done = self.executor.map(run_audit, jobs)
+        for (step, _), result in zip(self.auditors, done, strict=True):
             if isinstance(result, Failure):
                 empty = np.empty((0, self.model.width))
                 result = AuditResult(step.id, "crashed", empty, 0, 0.0, result.reason)
@@ -326,48 +324,46 @@ class _Run:
                 self._log(number, f"auditor {step.id} {result.status}: {result.reason}")
         return results
 
-    def _triage(self, number: int, triage: Any, flaws: Flaws) -> Flaws:
+    def _rank(self, number: int, flaws: Flaws) -> Flaws:
         step = self.chain.triage
         with blame(step, "rank the flaws"):
-            order = np.asarray(triage.rank(flaws, self._context("triage", step, number)))
+            order = np.asarray(self.triage.rank(flaws, self._context("triage", step, number)))
             if sorted(order.tolist()) != list(range(len(flaws))):
                 raise ValueError("the ranking is no permutation of the flaws")
         return flaws.take(order)
 
-    def _refine(
-        self, number: int, refiners: Sequence[tuple[Step, Any]], flaws: Flaws, closed: Array
-    ) -> Candidate | None:
+    def _refine(self, number: int, flaws: Flaws, closed: Array) -> Candidate | None:
         """Ask each refiner in turn, each about what those before it left open."""
         model, added = self.model, list[Correction]()
-        for step, refiner in refiners:
+        for step, refiner in self.refiners:
             left = flaws.take(np.flatnonzero(self._endorsed(model, flaws.states)))
             if not len(left):
                 break
             repair = Repair(
-                model, left, read_only(closed), self.known_good, self.original,
-                self.settings.floor,
-            )  # fmt: skip
+                model=model,
+                flaws=left,
+                closed=closed,
+                known_good=self.known_good,
+                original=self.original,
+                floor=self.settings.floor,
+            )
             with blame(step, "propose corrections"):
                 proposed = refiner.propose(repair, self._context("refine", step, number))
                 model = model.with_corrections(proposed)
                 model(left.states)
             added.extend(proposed)
             self.progress(
-                f"round {number}: {step.id} proposes {sum(c.count for c in proposed):,} "
-                f"corrections for {len(left):,} open flaws"
+                f"round {number}: {step.id} proposes corrections: "
+                f"{sum(c.count for c in proposed):,}, for {len(left):,} open flaws"
             )
         return Candidate(number, tuple(added), model) if added else None
 
     def _judge(
-        self,
-        number: int,
-        gates: Sequence[tuple[Step, Any]],
-        candidate: Candidate,
-        evidence: Evidence,
+        self, number: int, candidate: Candidate, evidence: Evidence
     ) -> tuple[Judgement, ...]:
         """Ask every gate; one that raises or answers with NaN refuses."""
         judgements = []
-        for step, gate in gates:
+        for step, gate in self.gates:
             try:
                 said = gate.judge(candidate, evidence, self._context("gate", step, number))
                 sane = all(np.isfinite(v) for v in said.numbers.values())
@@ -413,15 +409,21 @@ class _Run:
         )
         return write_release(self.out, model, provenance)[1]
 
+    def _promote(self, rounds: Sequence[Round]) -> None:
+        """Point the stable channel at what the finished rounds endorse, if anything."""
+        number = stable_release(rounds)
+        if number is not None:
+            promote(self.out, number, self.knowledge.releases()[number])
+
     def _announce(self, number: int, manifest: str) -> None:
         event = ReleaseMade(self.out, self.out / RELEASES / f"{number:04d}", manifest)
-        self._observe(number, "iirl_release_made", event=event)
+        self._observe(number, "iirl_release_made", event)
 
-    def _observe(self, number: int, hook: str, **arguments: Any) -> None:
+    def _observe(self, number: int, hook: str, event: object) -> None:
         """Tell every observer; one that raises is logged and the run goes on."""
         for dist, tell in self.hooks.implementations(hook):
             try:
-                tell(**arguments)
+                tell(event=event)
             except Exception as error:
                 self._log(number, f"{hook} of {dist} raised {type(error).__name__}: {error}")
 
@@ -438,9 +440,38 @@ class _Run:
         return Context(kind, step.id, self.settings.seed, number)
 
 
+@attrs.frozen(eq=False)
+class _Decision:
+    """What a round's flaws led to: the reward to go on with, and the release if one was made."""
+
+    model: RewardModel
+    judgements: tuple[Judgement, ...] = ()
+    vetoes: tuple[str, ...] = ()
+    release: int | None = None
+    manifest: str | None = None
+
+
+def stable_release(rounds: Sequence[Round]) -> int | None:
+    """Return the release that finished rounds endorse, or None.
+
+    A release is endorsed by the round that made it, and the newest one by a round that finds
+    nothing; but never by a round with a failed audit or a veto.
+    """
+    newest, stable = 0, None
+    for finished in rounds:
+        newest = newest if finished.release is None else finished.release
+        clean = finished.confirmed == 0 and finished.open == 0
+        if finished.sound and not finished.vetoes and (finished.release is not None or clean):
+            stable = newest
+    return stable
+
+
+def _built(steps: Sequence[Step]) -> list[tuple[Step, Any]]:
+    return [(step, step.build()) for step in steps]
+
+
 def _is_done(last: Round) -> bool:
-    sound = all(a.status in ("clean", "findings") for a in last.audits)
-    return last.confirmed == 0 and sound
+    return last.confirmed == 0 and last.sound
 
 
 def _summary(audit: Verified) -> AuditSummary:

@@ -34,7 +34,7 @@ class Correction(abc.ABC):
     id
         Unique in a release, such as `r1-kernel-lp`.
     refiner
-        Qualified name of the refiner that proposed it.
+        Id of the step of the chain that proposed it.
     round
         Round that added it.
     """
@@ -112,6 +112,20 @@ class Kernels(Correction):
 
     kind: ClassVar[str] = "kernels"
 
+    def __attrs_post_init__(self) -> None:
+        """Refuse what has no value everywhere."""
+        k = len(self.strengths)
+        shapes = (self.centers.ndim, len(self.centers), self.radii.shape, self.strengths.shape)
+        if shapes != (2, k, (k,), (k,)):
+            raise ValueError(f"centers must be [k, d], radii and strengths [k], got {shapes}")
+        for name in ("centers", "radii", "strengths"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"{name} must be finite")
+        if not ((self.radii > 0).all() and (self.strengths >= 0).all()):
+            raise ValueError("radii must be above 0 and strengths at least 0")
+        if self.profile not in ("wendland", "gaussian"):
+            raise ValueError(f"profile must be wendland or gaussian, got {self.profile!r}")
+
     @property
     def count(self) -> int:
         return len(self.strengths)
@@ -161,6 +175,11 @@ class Fade(Correction):
     end: float
 
     kind: ClassVar[str] = "fade"
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a fade that is no fade, or that ends beyond the norm's limit."""
+        if not (-np.inf < self.start < self.end <= 0):
+            raise ValueError(f"start < end <= 0 must hold, got {self.start} and {self.end}")
 
     @property
     def count(self) -> int:

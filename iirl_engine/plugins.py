@@ -6,8 +6,10 @@ isolation: whatever goes wrong in one is its own status and reason, and the othe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -194,8 +196,11 @@ def _check_api(module: types.ModuleType, name: str) -> None:
 
 def _by_keyword(implementation: pluggy.HookImpl) -> Callable[..., Any]:
     def call(**arguments: Any) -> Any:
+        given = (arguments[name] for name in implementation.argnames)
         try:
-            return implementation.function(*(arguments[name] for name in implementation.argnames))
+            # What a hook prints is no result of ours.
+            with contextlib.redirect_stdout(sys.stderr):
+                return implementation.function(*given)
         except SystemExit as error:
             # A hook reports; whether the program ends is not for it to say.
             raise RuntimeError(f"sys.exit({error.code!r}) was called") from error

@@ -334,6 +334,11 @@ class Round:
     gates: tuple[Judgement, ...]
     vetoes: tuple[str, ...] = ()
 
+    @property
+    def sound(self) -> bool:
+        """True when every audit ran to its end within its budget."""
+        return all(audit.status in ("clean", "findings") for audit in self.audits)
+
 
 @attrs.frozen
 class Outcome:
@@ -363,10 +368,12 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """True when no flaw is open and the last round neither failed nor refused anything."""
-        last = self.rounds[-1] if self.rounds else None
-        sound = last is None or all(a.status in ("clean", "findings") for a in last.audits)
-        passed = last is None or (not last.vetoes and all(gate.ok for gate in last.gates))
-        return self.open_flaws == 0 and sound and passed
+        if self.open_flaws:
+            return False
+        if not self.rounds:
+            return True
+        last = self.rounds[-1]
+        return last.sound and not last.vetoes and all(gate.ok for gate in last.gates)
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented object that `iirl run --json` prints."""

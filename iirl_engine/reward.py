@@ -114,7 +114,16 @@ class RewardModel:
         return len(self.demonstrations.feature_names)
 
     def with_corrections(self, added: Sequence[Correction]) -> RewardModel:
-        """Return this reward with further corrections; this one stays as it is."""
+        """Return this reward with further corrections; this one stays as it is.
+
+        Raises
+        ------
+        ValueError
+            When an id is taken.
+        """
+        ids = [correction.id for correction in (*self.corrections, *added)]
+        if len(set(ids)) < len(ids):
+            raise ValueError("the id of every correction must be its own")
         return RewardModel(
             self.encoder,
             self.mapping,
@@ -155,7 +164,7 @@ class RewardModel:
         """Return the reward `[n]` of float64 tensors `[n, d]`, differentiable."""
         finite = torch.isfinite(states).all(dim=1)
         if not finite.all():
-            log.warning("%d states hold NaN or Inf; their reward is 0", int((~finite).sum()))
+            log.warning("states with NaN or Inf get reward 0: %d", int((~finite).sum()))
             states = torch.where(finite[:, None], states, 0.0)
         base = reward = self.base(states)
         for taken in self._suppressions(states, base):

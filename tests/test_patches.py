@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -92,3 +93,25 @@ def test_a_correction_survives_a_release(correction: Any) -> None:
     assert back.describe() == correction.describe()
     for name, array in correction.tensors().items():
         assert np.array_equal(back.tensors()[name], array)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"radii": np.zeros(30)},
+        {"strengths": -STRENGTHS},
+        {"strengths": np.full(30, np.nan)},
+        {"centers": np.full((30, 3), np.inf)},
+        {"centers": CENTERS[:3]},
+        {"profile": "box"},
+    ],
+)
+def test_kernels_without_a_value_everywhere_are_refused(change: Any) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        attrs.evolve(kernels("wendland"), **change)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.0), (-1.0, 0.1), (-1.0, -2.0), (np.nan, 0.0)])
+def test_a_fade_beyond_its_norm_or_of_no_width_is_refused(start: float, end: float) -> None:
+    with pytest.raises(ValueError, match="start < end <= 0"):
+        Fade(id="f", refiner="r", round=1, norm="n", start=start, end=end)

@@ -24,7 +24,7 @@ class KnownGood(Gate[KnownGoodOptions]):
             "mean_loss": float(losses.mean()),
             "cap": self.options.max_loss,
         }
-        reason = f"{over} known-good states lose more than {self.options.max_loss:g}; "
+        reason = f"known-good states that lose more than {self.options.max_loss:g}: {over}; "
         reason += f"the worst loses {losses.max():.3g}"
         return Judgement(context.id, over == 0, numbers, "" if over == 0 else reason)
 
@@ -46,7 +46,7 @@ class Closure(Gate[ClosureOptions]):
         }
         reasons = []
         if reopened:
-            reasons.append(f"{reopened} closed flaws would reopen")
+            reasons.append(f"closed flaws that would reopen: {reopened}")
         if share < self.options.share:
             reasons.append(f"only {share:.1%} of the open flaws close")
         return Judgement(context.id, not reasons, numbers, "; ".join(reasons))

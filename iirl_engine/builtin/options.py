@@ -37,7 +37,7 @@ class SupportOptions:
         "auto",
         gt=0.0,
         help="farthest allowed Euclidean distance to an expert state; auto: twice the 99 % "
-        "quantile of the distance of expert states to one another",
+        "quantile of the distance from each to the next one",
     )
 
 

@@ -26,7 +26,7 @@ def plugins() -> None:
     """List, show, check and pin plugins."""
 
 
-@plugins.command("list")
+@plugins.command("list", short_help="List installed plugins.")
 @_json
 def list_(as_json: bool) -> None:
     """List installed plugins: status, what they offer, and why some did not load."""
@@ -46,7 +46,7 @@ def list_(as_json: bool) -> None:
             click.echo(_wrapped(", ".join(plugin.hooks), f"    {'hooks':<9} ", " " * 14))
 
 
-@plugins.command()
+@plugins.command(short_help="Show a plugin or a strategy.")
 @click.argument("name")
 @_json
 def show(name: str, as_json: bool) -> None:
@@ -92,7 +92,7 @@ def show(name: str, as_json: bool) -> None:
             click.echo(_wrapped(field.metadata.get("help", ""), head, " " * 8))
 
 
-@plugins.command()
+@plugins.command(short_help="Check an installed plugin.")
 @click.argument("name")
 @_json
 def check(name: str, as_json: bool) -> None:
@@ -114,7 +114,7 @@ def check(name: str, as_json: bool) -> None:
     sys.exit(0 if passed else 5)
 
 
-@plugins.command()
+@plugins.command(short_help="Print pinned requirements.")
 @_json
 def freeze(as_json: bool) -> None:
     """Print the loaded plugins as pinned requirements, for `pip install -r`."""

@@ -52,8 +52,8 @@ def run(
 ) -> None:
     """Run CHAIN: learn a reward, then audit, refine and release it until no flaw is found.
 
-    Results go to stdout, progress to stderr. Exits with 1 when flaws stay open or a gate
-    refused, with 5 when an auditor crashed.
+    Results go to stdout, progress to stderr. Exits with 1 when flaws stay open or a release
+    was refused or vetoed, with 5 when an auditor failed.
     """
     sys.exit(_run(chain, out, overrides, disable, resume, as_json))
 
@@ -111,8 +111,7 @@ def _run(
 
 def exit_code(outcome: Outcome) -> int:
     """Return 0 for a clean outcome, 5 when an auditor failed, else 1."""
-    last = outcome.rounds[-1].audits if outcome.rounds else ()
-    if any(audit.status in ("crashed", "over-budget") for audit in last):
+    if outcome.rounds and not outcome.rounds[-1].sound:
         return 5
     return 0 if outcome.ok else 1
 

@@ -48,8 +48,10 @@ boundary = 0.34
 use = "sobol"
 [[audit]]
 use = "ray"
+budget = 2048
 [[audit]]
 use = "pgd"
+budget = 2048
 [[refine]]
 use = "{refiner}"
 [[gate]]
@@ -61,7 +63,7 @@ share = 0.0
 """
 # What the reference's authors report of their cumulative-200 setting, measured by re-running it.
 REFERENCE = {
-    "refiner": "reference, cumulative-200",
+    "refiner": "reference*",
     "rounds": "15",
     "corrections": "2,904",
     "grid flaws": "0",
@@ -101,7 +103,8 @@ def main() -> int:
     print_table(rows)
     reference = list(csv.DictReader((given.data / "reference_convergence.csv").open()))
     left = ", ".join(row["flaws"] for row in reference)
-    print(f"\nreference, grid flaws it counts after each of {len(reference)} rounds: {left}")
+    print("\n* as measured by re-running the authors' code in its cumulative-200 setting; its own")
+    print(f"  count of grid flaws after each of {len(reference)} rounds: {left}")
     return 0
 
 

@@ -196,7 +196,7 @@ def test_the_greedy_rule_breaks_the_cap_over_rounds_and_the_gate_notices() -> No
     )
     assert judged.numbers["max_loss"] > 0.10
     assert not judged.ok
-    assert "lose more than 0.1" in judged.reason
+    assert "lose more than 0.1:" in judged.reason
 
 
 def test_a_cover_covers_every_point_with_few_balls() -> None:
