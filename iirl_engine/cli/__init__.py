@@ -72,8 +72,8 @@ def _offered() -> dict[str, Any]:
 def cli(debug: bool) -> None:
     """Audit and refine learned reward models.
 
-    Exit codes: 0 ok, 1 open flaws or a refused or vetoed release, 2 usage or chain error, 3 artifact refused,
-    4 knowledge base busy or corrupt, 5 plugin failure, 130 interrupted.
+    Exit codes: 0 ok, 1 open flaws or a refused or vetoed release, 2 usage or chain error,
+    3 artifact refused, 4 knowledge base busy or corrupt, 5 plugin failure, 130 interrupted.
     """
 
 
