@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-import types
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal
 
 import attrs
 import pytest
@@ -25,6 +24,7 @@ from iirl_engine.options import build_options, dump_options, options_schema
 from iirl_engine.plugins import FIRST_PARTY, Plugins
 from iirl_engine.registry import Registry
 from iirl_engine.schema import chain_schema
+from iirl_engine.testing.strategies import option_tables
 
 HERE = Path(__file__).parent
 RECIPES = sorted((HERE.parent / "contrib" / "recipes").glob("*.toml"))
@@ -57,42 +57,6 @@ def build(cls: type[Any], table: dict[str, Any]) -> tuple[Any, list[Problem]]:
     return build_options(cls, table, "step", problems, None), problems
 
 
-def values(kind: Any, limits: dict[str, float]) -> st.SearchStrategy[Any]:
-    """Values of a declared type and within its limits, as a TOML file would hold them."""
-    origin, args = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return st.sampled_from(args)
-    if origin is tuple:
-        return st.lists(values(args[0], limits), min_size=2, max_size=2)
-    if origin in (Union, types.UnionType):
-        return st.one_of([values(a, limits) for a in args if a is not type(None)])
-    low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
-    if kind is int:
-        least = -(2**63) if low is None else int(low) + ("gt" in limits)
-        most = 2**63 - 1 if high is None else int(high) - ("lt" in limits)
-        return st.integers(least, most)
-    if kind is float:
-        return st.floats(
-            low,
-            high,
-            exclude_min="gt" in limits,
-            exclude_max="lt" in limits,
-            allow_nan=False,
-            allow_infinity=False,
-        )
-    return {bool: st.booleans(), str: st.text()}[kind]
-
-
-def tables(cls: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    fields = attrs.fields_dict(attrs.resolve_types(cls))
-    drawn = {n: values(f.type, f.metadata.get("limits", {})) for n, f in fields.items()}
-    needed = {n for n, f in fields.items() if f.default is attrs.NOTHING}
-    return st.fixed_dictionaries(
-        {n: s for n, s in drawn.items() if n in needed},
-        optional={n: s for n, s in drawn.items() if n not in needed},
-    )
-
-
 @each_class
 def test_defaults_build_and_every_option_is_documented(cls: type[Any]) -> None:
     built, problems = build(cls, {})
@@ -106,7 +70,7 @@ def test_defaults_build_and_every_option_is_documented(cls: type[Any]) -> None:
 @given(data=st.data())
 @settings(max_examples=30, deadline=None)
 def test_options_survive_toml_and_fit_their_schema(cls: type[Any], data: st.DataObject) -> None:
-    table = data.draw(tables(cls))
+    table = data.draw(option_tables(cls))
     built, problems = build(cls, tomllib.loads(tomli_w.dumps(table)))
     assert Draft202012Validator(options_schema(cls)).is_valid(table)
     if built is None:
@@ -136,7 +100,7 @@ WRONG = st.recursive(
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_schema_and_checker_agree_on_any_table(cls: type[Any], data: st.DataObject) -> None:
-    table = data.draw(tables(cls))
+    table = data.draw(option_tables(cls))
     names = [*attrs.fields_dict(cls), "stranger"]
     table |= data.draw(st.dictionaries(st.sampled_from(names), WRONG, max_size=2))
     for name in data.draw(st.sets(st.sampled_from(names), max_size=1)):

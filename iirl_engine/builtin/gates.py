@@ -37,7 +37,7 @@ class Closure(Gate[ClosureOptions]):
         was_open = evidence.was_open
         reopened = int((is_open & ~was_open).sum())
         closed = int((was_open & ~is_open).sum())
-        share = closed / max(1, int(was_open.sum()))
+        share = closed / int(was_open.sum()) if was_open.any() else 1.0
         numbers = {
             "open_before": float(was_open.sum()),
             "closed": float(closed),

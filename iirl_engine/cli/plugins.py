@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from iirl_engine.errors import IirlError, UsageError
+from iirl_engine.errors import UsageError
 from iirl_engine.hookspecs import KINDS
 from iirl_engine.options import options_schema, type_name
 from iirl_engine.plugins import Plugin, Plugins
 from iirl_engine.registry import Registry
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_HEAVY = ("torch", "numpy", "scipy", "sklearn", "matplotlib", "pandas", "gymnasium", "mujoco")
 
 
 @click.group()
@@ -96,22 +94,44 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("name")
 @_json
 def check(name: str, as_json: bool) -> None:
-    """Check the installed plugin NAME: it loads, stays light, and its strategies fit."""
+    """Run the conformance kit on the installed plugin NAME, one line per check.
+
+    A strategy with required options is built only in the plugin's own tests, where its author
+    gives an example of them; here its checks are skipped. Exits with 5 when a check fails.
+    """
     found = Plugins()
     plugin = found.get(name)
     if plugin is None:
         raise UsageError("no such plugin is installed", got=name, known=[p.dist for p in found])
-    results = _checks(plugin, Registry(found))
-    passed = all(not reason for _, reason in results)
-    if as_json:
-        rows = [{"check": what, "ok": not reason, "reason": reason} for what, reason in results]
-        click.echo(json.dumps({"plugin": plugin.dist, "ok": passed, "checks": rows}, indent=1))
-    else:
-        for what, reason in results:
-            click.echo(f"{'FAIL' if reason else 'ok  '} {what}")
+    rows = []
+    for what, verdict, reason in _verdicts(plugin):
+        rows.append({"check": what, "verdict": verdict, "reason": reason})
+        if not as_json:
+            click.echo(f"{verdict:<6} {what}")
             if reason:
                 click.echo(_wrapped(reason, "       ", "       "))
+    passed = all(row["verdict"] != "failed" for row in rows)
+    if as_json:
+        click.echo(json.dumps({"plugin": plugin.dist, "ok": passed, "checks": rows}, indent=1))
     sys.exit(0 if passed else 5)
+
+
+def _verdicts(plugin: Plugin) -> Iterator[tuple[str, str, str]]:
+    """Yield (check, `ok`, `failed` or `skip`, reason) for each check."""
+    if plugin.status != "loaded":
+        yield f"plugin {plugin.dist}: loads", "failed", f"{plugin.status}: {plugin.reason}"
+        return
+    from iirl_engine.testing.kit import CheckFailed, NotApplicable, checks
+
+    yield f"plugin {plugin.dist}: loads", "ok", ""
+    for one in checks(plugin.dist):
+        try:
+            one()
+            yield str(one), "ok", ""
+        except CheckFailed as failed:
+            yield str(one), "failed", str(failed)
+        except NotApplicable as reason:
+            yield str(one), "skip", str(reason)
 
 
 @plugins.command(short_help="Print pinned requirements.")
@@ -184,39 +204,3 @@ def _wrapped(text: str, first: str, rest: str) -> str:
         break_on_hyphens=False,
         break_long_words=False,
     )
-
-
-def _checks(plugin: Plugin, registry: Registry) -> list[tuple[str, str]]:
-    """Return (what was checked, why it failed or nothing) for each check."""
-    if plugin.status != "loaded":
-        return [("loads", f"{plugin.status}: {plugin.reason}")]
-    results = [("loads", ""), ("hook module is light", _weight(plugin))]
-    for entry in _all(registry):
-        if entry.dist != plugin.dist:
-            continue
-        name = f"{entry.kind} {entry.offer.name}"
-        good_name = _NAME.fullmatch(entry.offer.name)
-        results.append((f"{name}: name is kebab-case", "" if good_name else entry.offer.name))
-        results.append((f"{name}: has a summary", "" if entry.offer.summary else "it is empty"))
-        try:
-            entry.load()
-            results.append((f"{name}: target fits its kind", ""))
-        except IirlError as error:
-            results.append((f"{name}: target fits its kind", f"{error.what}: {error.got}"))
-    return results
-
-
-def _weight(plugin: Plugin) -> str:
-    """Import the hook module in a process of its own and name what heavy things came along."""
-    import subprocess
-
-    code = (
-        f"import sys; before = set(sys.modules); import {plugin.module}; "
-        f"print('\\n', *sorted(({set(_HEAVY)!r} & sys.modules.keys()) - before))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return f"{plugin.module} cannot be imported in a process of its own: {last}"
-    heavy = done.stdout.splitlines()[-1].split()
-    return f"{plugin.module} imports {', '.join(heavy)}" if heavy else ""

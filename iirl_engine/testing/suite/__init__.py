@@ -1,0 +1,29 @@
+"""The checks, one module per kind of strategy; importing this package registers them."""
+
+from iirl_engine.testing.suite import (
+    any_kind,
+    auditors,
+    encoders,
+    executors,
+    gates,
+    mappings,
+    norms,
+    refiners,
+    reporters,
+    sources,
+    triages,
+)
+
+__all__ = [
+    "any_kind",
+    "auditors",
+    "encoders",
+    "executors",
+    "gates",
+    "mappings",
+    "norms",
+    "refiners",
+    "reporters",
+    "sources",
+    "triages",
+]

@@ -1,0 +1,157 @@
+"""Auditors: the same findings for the same seed, within the budget, touching nothing."""
+
+from __future__ import annotations
+
+import functools
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from iirl_engine.audit import AuditJob, run_audit, verify
+from iirl_engine.records import AuditResult
+from iirl_engine.reward import RewardModel
+from iirl_engine.testing.kit import Subject, check, require
+from iirl_engine.testing.worlds import FLOOR, WORLDS, Bowl, Cliff, Given, World
+
+BUDGET = 4096
+
+
+def audit(subject: Subject, model: RewardModel, *, seed: int = 0, budget: int = 0) -> AuditResult:
+    """Run the auditor once."""
+    asked = budget or max(BUDGET, subject.options().budget)
+    auditor = subject.build(budget=asked)
+    return run_audit(AuditJob(auditor, model, FLOOR, subject.context(seed)))
+
+
+@check("auditor")
+def same_seed_same_findings(subject: Subject) -> None:
+    """A run can be repeated: one seed gives the same states, in the same order."""
+    first, second = (audit(subject, Cliff().model) for _ in range(2))
+    require(np.array_equal(first.states, second.states), "two audits of one seed differ")
+
+
+@check("auditor")
+def global_randomness_is_untouched(subject: Subject) -> None:
+    """Random numbers come from the context, never from or into a global generator."""
+    import random
+
+    states = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index] # noqa: NPY002
+    audit(subject, Cliff().model)
+    require(torch.equal(torch.random.get_rng_state(), states[0]), "it used torch's generator")
+    now = np.random.get_state()[1]  # type: ignore[index] # noqa: NPY002
+    require(np.array_equal(now, states[1]), "it used NumPy's generator")
+    require(random.getstate() == states[2], "it used the generator of module random")
+
+
+@check("auditor")
+def reward_is_untouched(subject: Subject) -> None:
+    """An audit reads: the reward answers, and asks for gradients, as before."""
+    world = Cliff()
+    probes = np.random.default_rng(0).uniform(-1, 1, (500, 2))
+    before, experts = world.model(probes), world.model.demonstrations.states.copy()
+    corrections, domain = world.model.corrections, world.model.domain
+    enabled = torch.is_grad_enabled()
+    audit(subject, world.model)
+    require(np.array_equal(world.model(probes), before), "the reward changed")
+    require(np.array_equal(world.model.demonstrations.states, experts), "the experts changed")
+    unchanged = world.model.corrections == corrections and world.model.domain == domain
+    require(unchanged, "the corrections or the domain changed")
+    require(torch.is_grad_enabled() == enabled, "gradients were switched on or off")
+
+
+@check("auditor")
+def budget_is_kept(subject: Subject) -> None:
+    """No budget is exceeded by a query, however small or odd it is."""
+    for budget in (1, 7, 100, 1001):
+        result = audit(subject, Cliff().model, budget=budget)
+        require(result.status != "over-budget", f"with a budget of {budget} it {result.reason}")
+        require(result.status != "crashed", f"with a budget of {budget}: {result.reason}")
+
+
+@check("auditor")
+def findings_have_the_right_shape(subject: Subject) -> None:
+    """What is yielded is `[m, d]`, for one feature and for many."""
+    for width in (1, 2, 20):
+        result = audit(subject, Cliff(width).model)
+        require(result.status != "crashed", f"with {width} features: {result.reason}")
+        states = result.states
+        require(np.isfinite(states).all(), f"with {width} features it reports NaN or Inf")
+
+
+@check("auditor")
+def sound_reward_is_clean(subject: Subject) -> None:
+    """Where there is no flaw, none is confirmed."""
+    world = Bowl()
+    result = audit(subject, world.model)
+    (verified,) = verify([result], world.model, FLOOR, ())
+    require(verified.result.status == "clean", f"a sound reward is {verified.result.status}")
+
+
+@check("auditor")
+def known_flaws_are_found(subject: Subject) -> None:
+    """Every known-answer world's flaw is found, or the auditor declares why it cannot be.
+
+    `blind_to` of the class maps a world's name to the reason. What is declared must be true.
+    """
+    blind = dict(getattr(subject.entry.load(), "blind_to", {}))
+    strangers = blind.keys() - {world.__name__ for world in WORLDS}
+    require(not strangers, f"blind_to names no known world: {', '.join(strangers)}")
+    for world in WORLDS:
+        if world is not Bowl:
+            found = _finds(subject, world())
+            if world.__name__ in blind:
+                require(not found, f"declared blind to {world.__name__}, it finds its flaw")
+            else:
+                require(found, f"the flaw of {world.__name__} is not found")
+
+
+@check("auditor")
+def findings_are_what_they_seem(subject: Subject) -> None:
+    """Most of what is reported is a flaw: no flood of states that verification must reject."""
+    world = Cliff()
+    states = audit(subject, world.model).states
+    if len(states):
+        share = world.is_flaw(states).mean()
+        require(share >= 0.5, f"only {share:.0%} of the reported states are flaws")
+
+
+@check("auditor")
+def bad_rewards_are_survived(subject: Subject) -> None:
+    """A reward of NaN or Inf is no finding and no crash."""
+    for value in (torch.nan, torch.inf, -torch.inf):
+        world = Bowl()
+        world.model.encoder = Given(functools.partial(_constant, value))
+        result = audit(subject, world.model)
+        require(result.status != "crashed", f"with a reward of {value}: {result.reason}")
+
+
+@check("auditor")
+def crash_is_reported(subject: Subject) -> None:
+    """A reward that raises ends the audit as crashed: it is not swallowed and called clean."""
+
+    def broken(states: Tensor) -> Tensor:
+        raise RuntimeError("the reward raised")
+
+    world = Cliff()
+    world.model.encoder = Given(broken)
+    result = audit(subject, world.model)
+    require(result.status == "crashed", f"a reward that raises gives {result.status!r}")
+
+
+@check("auditor")
+def options_have_a_budget(subject: Subject) -> None:
+    """Every auditor has the option `budget`, its reward queries."""
+    fields = attrs.fields_dict(subject.entry.offer.options)
+    require("budget" in fields, "there is no option budget")
+
+
+def _constant(value: float, states: Tensor) -> Tensor:
+    return 0 * states.sum(dim=1) + value
+
+
+def _finds(subject: Subject, world: World) -> bool:
+    (verified,) = verify([audit(subject, world.model)], world.model, FLOOR, ())
+    flaws = verified.new
+    return len(flaws) > 0 and bool(world.is_flaw(flaws.states).all())

@@ -1,0 +1,59 @@
+"""Gates: they pass what changes nothing for the worse, and refuse what ruins everything."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from iirl_engine.records import Candidate, Evidence, Judgement
+from iirl_engine.reward import RewardModel
+from iirl_engine.testing.kit import Subject, check, require
+from iirl_engine.testing.suite.refiners import repair
+from iirl_engine.testing.worlds import FLOOR, Bowl, Cliff, World
+
+
+class _Ruined(World):
+    """Everything allowed gets 0, everything forbidden 1."""
+
+    def reward(self, states: torch.Tensor) -> torch.Tensor:
+        return (states.abs().amax(dim=1) > 0.5).to(torch.float64)
+
+
+def judged(subject: Subject, model: RewardModel, current: World) -> Judgement:
+    """Return what the gate says of a reward that is to replace the current one."""
+    asked = repair(current)
+    flaws = repair(Cliff()).flaws
+    was_open = np.asarray(current.model(flaws.states) > FLOOR)
+    evidence = Evidence(
+        current.model, flaws, was_open, asked.known_good, asked.original, FLOOR, "data"
+    )
+    judgement: Judgement = subject.build().judge(
+        Candidate(1, (), model), evidence, subject.context()
+    )
+    return judgement
+
+
+@check("gate")
+def a_sound_candidate_passes(subject: Subject) -> None:
+    """A reward without flaws, unchanged where it is known to be good, is let through."""
+    for current in (Bowl(), Cliff()):
+        judgement = judged(subject, Bowl().model, current)
+        require(judgement.ok, f"a sound candidate is refused: {judgement.reason}")
+
+
+@check("gate")
+def a_ruined_candidate_is_refused(subject: Subject) -> None:
+    """A reward that endorses all that is forbidden and nothing else is refused, with a reason."""
+    judgement = judged(subject, _Ruined().model, Bowl())
+    require(not judgement.ok, "a reward that endorses only what is forbidden passes")
+    require(judgement.reason, "the refusal has no reason")
+
+
+@check("gate")
+def the_same_candidate_gets_the_same_judgement(subject: Subject) -> None:
+    """A gate is no lottery."""
+    first, second = (judged(subject, _Ruined().model, Cliff()) for _ in range(2))
+    same = (first.ok, dict(first.numbers)) == (second.ok, dict(second.numbers))
+    require(same, "two judgements of one candidate differ")
+    finite = all(np.isfinite(value) for value in first.numbers.values())
+    require(finite, "a number of the judgement is not finite")

@@ -1,0 +1,175 @@
+"""Rewards whose flaws are known exactly, to try auditors and refiners on.
+
+Every world lives in the domain [-1, 1]^d. The experts are the origin and the points 0.1 from it
+along each axis. Two norms hold: `support`, with a boundary that reaches past the box, and `box`,
+which allows [-0.5, 0.5]^d; so a state is forbidden exactly when a coordinate exceeds 0.5 in
+magnitude, and the forbidden share of the domain is 1 - 0.5^d. The floor is 0.01.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iirl_engine import api
+from iirl_engine.api import Code, Context
+from iirl_engine.builtin.norms import BoxNorm, SupportNorm
+from iirl_engine.builtin.options import BoxOptions, SupportOptions
+from iirl_engine.demonstrations import check
+from iirl_engine.options import NoOptions
+from iirl_engine.records import Demonstrations, Domain
+from iirl_engine.reward import RewardModel
+
+FLOOR = 0.01
+ALLOWED = 0.5
+
+
+class Given(api.Encoder[NoOptions]):
+    """The expertness loss that makes the reward a given function of states."""
+
+    def __init__(self, reward: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(NoOptions())
+        self.reward = reward
+
+    def fit(self, demonstrations: Demonstrations, context: Context) -> None:
+        """Learn nothing: the reward is given."""
+
+    def encode(self, states: Tensor) -> Code:
+        return Code(states, 1 - self.reward(states))
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor], demonstrations: Demonstrations) -> None:
+        """Take back nothing."""
+
+
+class OneMinus(api.Mapping[NoOptions]):
+    """g(L) = 1 - L, cut to [0, 1]."""
+
+    def fit(self, loss: Tensor, context: Context) -> None:
+        """Learn nothing."""
+
+    def map(self, loss: Tensor) -> Tensor:
+        return (1 - loss).clamp(0, 1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back nothing."""
+
+
+class World:
+    """A reward with known flaws.
+
+    Parameters
+    ----------
+    width
+        Number of features d.
+    """
+
+    def __init__(self, width: int = 2) -> None:
+        axes = 0.1 * np.eye(width)
+        experts = check(np.concatenate([np.zeros((1, width)), axes, -axes]), origin=str(self))
+        support = SupportNorm(SupportOptions(boundary=ALLOWED * math.sqrt(width) + 0.1))
+        names = experts.feature_names
+        limits = (-ALLOWED,) * width, (ALLOWED,) * width
+        box = BoxNorm(BoxOptions(features=names, low=limits[0], high=limits[1]))
+        for norm in (support, box):
+            norm.fit(experts, Context("norm", "norm", 0, 0))
+        self.width = width
+        self.model = RewardModel(
+            Given(self.reward),
+            OneMinus(NoOptions()),
+            {"support": support, "box": box},
+            experts,
+            Domain((-1.0,) * width, (1.0,) * width),
+        )
+
+    def reward(self, states: Tensor) -> Tensor:
+        """Return the reward `[n]` of states `[n, d]`."""
+        raise NotImplementedError
+
+    def flawed_share(self) -> float:
+        """Return the share of the domain's volume that is endorsed and forbidden."""
+        raise NotImplementedError
+
+    def is_flaw(self, states: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return `[n]`: which states are endorsed and forbidden."""
+        forbidden = np.abs(states).max(axis=1) > ALLOWED
+        return np.asarray(forbidden & (self.model(states) > FLOOR))
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+
+class Bowl(World):
+    """Sound: 1 - 2 max|s|, which is 0 where a state is forbidden. No flaw; flawed share 0."""
+
+    def flawed_share(self) -> float:
+        return 0.0
+
+    def reward(self, states: Tensor) -> Tensor:
+        return (1 - states.abs().amax(dim=1) / ALLOWED).clamp(min=0)
+
+
+class Cliff(Bowl):
+    """The bowl, and a reward of 1 where the first feature exceeds 0.75: flawed share 1/8."""
+
+    def flawed_share(self) -> float:
+        return 0.125
+
+    def reward(self, states: Tensor) -> Tensor:
+        return torch.where(states[:, 0] > 0.75, 1.0, super().reward(states))
+
+
+class Flat(World):
+    """A reward of 0.5 everywhere, without gradient: flawed share 1 - 0.5^d."""
+
+    def flawed_share(self) -> float:
+        return 1 - ALLOWED**self.width
+
+    def reward(self, states: Tensor) -> Tensor:
+        return torch.full_like(states[:, 0], 0.5) + 0 * states.sum(dim=1)
+
+
+class Spike(Bowl):
+    """The bowl, and a cone of height 1 and radius 0.2 around (0.75, ..., 0.75).
+
+    In two features the flawed share is π (0.99 · 0.2)^2 / 4, about 0.031; it shrinks fast with
+    more.
+    """
+
+    def flawed_share(self) -> float:
+        radius = 0.2 * (1 - FLOOR)
+        ball = math.pi ** (self.width / 2) / math.gamma(self.width / 2 + 1)
+        return float(ball * (radius / 2) ** self.width)
+
+    def reward(self, states: Tensor) -> Tensor:
+        apart = torch.linalg.vector_norm(states - 0.75, dim=1)
+        return torch.maximum(super().reward(states), (1 - apart / 0.2).clamp(min=0))
+
+
+class Noisy(Bowl):
+    """The bowl plus 0.3 sin^2(10 π x) of the first feature.
+
+    The reward exceeds the floor in a share 1 - 2 asin(sqrt(1/30)) / π of all states, so the
+    flawed share is 0.883 (1 - 0.5^d).
+    """
+
+    def flawed_share(self) -> float:
+        endorsed = 1 - 2 * math.asin(math.sqrt(FLOOR / 0.3)) / math.pi
+        return endorsed * (1 - ALLOWED**self.width)
+
+    def reward(self, states: Tensor) -> Tensor:
+        ripple = 0.3 * torch.sin(10 * math.pi * states[:, 0]).square()
+        return (super().reward(states) + ripple).clamp(max=1)
+
+
+WORLDS: tuple[type[World], ...] = (Bowl, Cliff, Flat, Spike, Noisy)
