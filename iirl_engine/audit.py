@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from iirl_engine.api import Auditor, Context
 from iirl_engine.demonstrations import read_only
+from iirl_engine.isolation import told
 from iirl_engine.records import AuditResult, AuditStatus, Demonstrations, Flaws
 from iirl_engine.reward import RewardModel
 
@@ -110,13 +112,13 @@ class AuditJob:
         started = time.process_time()
         try:
             for states in self.auditor.audit(target, self.context):
-                if states.ndim != 2 or states.shape[1] != width:
-                    raise ValueError(f"yielded shape {list(states.shape)}, not [m, {width}]")
-                found.append(states.detach().to(torch.float64))
+                found.append(_reported(states, width))
+                if not torch.isfinite(found[-1]).all():
+                    raise ValueError("yielded states that hold NaN or Inf")
         except BudgetExceeded as error:
             status, reason = "over-budget", str(error)
-        except Exception as error:
-            status, reason = "crashed", f"{type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:
+            status, reason = "crashed", told(error)
         states = torch.cat(found) if found else torch.empty((0, width), dtype=torch.float64)
         if len(states) and status == "clean":
             status = "findings"
@@ -214,6 +216,16 @@ def run_audit(job: AuditJob) -> AuditResult:
     return job.run()
 
 
+def _reported(states: Any, width: int) -> Tensor:
+    """Return a copy of what an auditor yields, which may use its tensor again."""
+    if not isinstance(states, Tensor) or states.dtype == torch.bool or states.is_complex():
+        kind = states.dtype if isinstance(states, Tensor) else type(states).__name__
+        raise TypeError(f"yielded {kind}, no tensor of numbers")
+    if states.ndim != 2 or states.shape[1] != width:
+        raise ValueError(f"yielded shape {list(states.shape)}, not [m, {width}]")
+    return states.detach().to("cpu", torch.float64, copy=True)
+
+
 def _value_and_gradient(
     function: Callable[[Tensor], Tensor], states: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -223,4 +235,5 @@ def _value_and_gradient(
         if not value.requires_grad:
             return value.detach(), torch.zeros_like(asked)
         (gradient,) = torch.autograd.grad(value.sum(), asked)
-    return value.detach(), gradient
+    # Where a gradient cannot be told there is no direction; the search goes on elsewhere.
+    return value.detach(), torch.where(torch.isfinite(gradient), gradient, 0.0)

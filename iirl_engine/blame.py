@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from iirl_engine.chain import Step
 from iirl_engine.errors import IirlError, PluginError
+from iirl_engine.isolation import told
 
 
 @contextmanager
@@ -19,10 +20,10 @@ def blame(step: Step, task: str) -> Iterator[None]:
         yield
     except IirlError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"{step.entry.kind} {step.entry.qualified} failed to {task}",
             where=step.id,
-            got=f"{type(error).__name__}: {error}",
+            got=told(error),
             next_step="run again with --debug for the traceback; what was found is kept",
         ) from error

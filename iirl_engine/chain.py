@@ -108,8 +108,13 @@ class Chain:
 
     @property
     def plugins(self) -> tuple[tuple[str, str], ...]:
-        """(distribution, version) of every plugin the chain uses, sorted."""
-        return tuple(sorted({(step.entry.dist, step.entry.version) for _, step in self.steps}))
+        """(distribution, version) of every plugin that takes part, sorted.
+
+        Those are the plugins that the chain names, and those whose lifecycle hooks are called.
+        """
+        named = {(step.entry.dist, step.entry.version) for _, step in self.steps}
+        called = {(p.dist, p.version) for p in self.registry.plugins.loaded if p.hooks}
+        return tuple(sorted(named | called))
 
     def dump(self) -> str:
         """Return the effective chain as TOML: qualified names, pinned versions, all options."""
@@ -253,7 +258,7 @@ class _Checker:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_bytes().decode())
+        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise UsageError("there is no such chain file", where=file) from None
     except OSError as error:
@@ -365,7 +370,7 @@ def _override(table: dict[str, Any], override: str) -> None:
             next_step="for example --set flywheel.seed=1 or --set audit.pgd.steps=80",
         )
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        (value,) = tomllib.loads(f"value = {text}").values()
     except (ValueError, RecursionError):
         value = text.strip()
     at: Any = table

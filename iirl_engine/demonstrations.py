@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -59,10 +60,8 @@ def check(
             where=origin,
             got=list(names),
         )
-    if domain is not None and len(domain.low) != width:
-        raise DataError(
-            f"the domain has {len(domain.low)} features, the states have {width}", where=origin
-        )
+    if domain is not None:
+        _check_domain(domain, width, origin)
     return Demonstrations(
         states=checked,
         feature_names=names,
@@ -70,9 +69,7 @@ def check(
         known_good=_side(known_good, "known_good", width, origin),
         negatives=_side(negatives, "negatives", width, origin),
         t=None if t is None else _column(t, "t", rows, origin),
-        episode=None
-        if episode is None
-        else read_only(_column(episode, "episode", rows, origin).astype(np.int64)),
+        episode=None if episode is None else _episodes(episode, rows, origin),
         norms=tuple(norms),
         domain=domain,
         origin=origin,
@@ -153,10 +150,17 @@ def _numbered(width: int) -> tuple[str, ...]:
     return tuple(f"x{i}" for i in range(width))
 
 
-def _numbers(array: Any, name: str, origin: object) -> NDArray[np.float64]:
+def number_array(array: Any, name: str, origin: object = None) -> NDArray[Any]:
+    """Return an array of integers or floats as it is; what is masked in it becomes NaN.
+
+    Raises
+    ------
+    DataError
+        When it is no rectangular array of numbers.
+    """
     try:
         values = np.asarray(array)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{name} is no rectangular array", where=origin, got=error) from error
     if values.dtype.kind not in "fiu":
         raise DataError(
@@ -165,8 +169,14 @@ def _numbers(array: Any, name: str, origin: object) -> NDArray[np.float64]:
             got=f"dtype {values.dtype}",
             next_step="encode categories as numbers, for example one-hot",
         )
+    if isinstance(array, np.ma.MaskedArray):
+        values = np.where(np.ma.getmaskarray(array), np.nan, values)
+    return values
+
+
+def _numbers(array: Any, name: str, origin: object) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):
-        return np.array(values, dtype=np.float64)
+        return np.array(number_array(array, name, origin), dtype=np.float64)
 
 
 def _side(array: Any, name: str, width: int, origin: str) -> Array:
@@ -191,6 +201,29 @@ def _column(array: Any, name: str, rows: int, origin: str) -> Array:
             got=f"shape {list(values.shape)}, states have {rows} rows",
         )
     return read_only(values)
+
+
+def _episodes(array: Any, rows: int, origin: str) -> NDArray[np.int64]:
+    values = _column(array, "episode", rows, origin)
+    whole = values.astype(np.int64) if (np.abs(values) <= 2**53).all() else np.zeros(0)
+    if not np.array_equal(whole, values):
+        raise DataError("episode must hold whole numbers up to 2^53", where=origin)
+    return read_only(whole.astype(np.int64))
+
+
+def _check_domain(domain: Domain, width: int, origin: object) -> None:
+    for side in (domain.low, domain.high):
+        if len(side) != width:
+            raise DataError(
+                f"the domain has {len(side)} features, the states have {width}", where=origin
+            )
+    for index, (low, high) in enumerate(zip(domain.low, domain.high, strict=True)):
+        if not (low < high and math.isfinite(high - low)):
+            raise DataError(
+                "the domain's low must be below its high, both finite",
+                where=origin,
+                got=f"{low} and {high} for feature {index}",
+            )
 
 
 def read_only(array: NDArray[T]) -> NDArray[T]:

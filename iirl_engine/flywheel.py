@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from iirl_engine.api import Context, Failure
@@ -18,11 +20,12 @@ from iirl_engine.audit import AuditJob, Verified, run_audit, verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
 from iirl_engine.demonstrations import read_only
-from iirl_engine.errors import DataError, KnowledgeError
+from iirl_engine.errors import DataError, KnowledgeError, PluginError
+from iirl_engine.isolation import told
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.layout import RELEASES
 from iirl_engine.learn import known_good_states, learn, load_demonstrations, norm_steps
-from iirl_engine.patches import Correction
+from iirl_engine.patches import Correction, as_released
 from iirl_engine.records import (
     AuditResult,
     AuditSummary,
@@ -52,6 +55,9 @@ from iirl_engine.rundir import claimed, free_folder
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
+
+# Demonstrations on which a release is compared with what it was made from.
+_COMPARED = 1000
 
 
 class Flywheel:
@@ -112,7 +118,10 @@ class Flywheel:
             When a strategy that nothing can stand in for fails. What was found is kept.
         """
         with claimed(self.out, self.chain.dump(), resume=resume) as knowledge:
-            return _Run(self.chain, self.out, knowledge, progress).to_the_end()
+            try:
+                return _Run(self.chain, self.out, knowledge, progress).to_the_end()
+            except SystemExit as error:  # whether the program ends is not for a strategy to say
+                raise PluginError("a strategy ended the run", got=told(error)) from error
 
     def report(self) -> list[Path]:
         """Write the reports of the run that `out` holds again; return their files."""
@@ -165,8 +174,7 @@ class _Run:
         if not releases:
             raise KnowledgeError("the run has made no release yet", where=self.out)
         newest = folder / f"{max(releases):04d}"
-        before = load_release(folder / "0000", plugins=self.hooks)
-        after = load_release(newest, plugins=self.hooks)
+        before, after = self._release(0), self._release(max(releases))
         flaws = self.knowledge.flaws(after.width)
         still_open = self._endorsed(after, flaws.states)
         outcome = Outcome(
@@ -183,7 +191,7 @@ class _Run:
         for step, reporter in reporters:
             with blame(step, "write its report"):
                 files.extend(reporter.write(report, self.out))
-        return outcome, files
+        return attrs.evolve(outcome, reports=tuple(files)), files
 
     def _start(self) -> None:
         """Have the demonstrations, release 0 and the newest release at hand."""
@@ -201,6 +209,7 @@ class _Run:
         else:
             self.first = self.model = learn(self.chain, self.data)
             manifest = self._write(0, self.model, ())
+            self._check_faithful()
             self.knowledge.add_release(0, manifest, _now())
             self._announce(0, manifest)
         self.progress(
@@ -219,10 +228,35 @@ class _Run:
         self.known_good = read_only(good)
         self.original = read_only(self.first(good))
 
+    def _check_faithful(self) -> None:
+        """Refuse parts that a release does not give back as they are: nobody audits those."""
+        stored = load_release(self.out / RELEASES / "0000", plugins=self.hooks)
+        some = self.data.states[:_COMPARED]
+        with torch.no_grad():
+            same = np.array_equal(stored(some), self.model(some)) and torch.equal(
+                stored.violation(torch.tensor(some)), self.model.violation(torch.tensor(some))
+            )
+        if not same:
+            raise PluginError(
+                "the release does not give back the reward it was made from",
+                where=", ".join(s.entry.qualified for _, s in self.chain.steps[1:3]),
+                next_step="what a strategy's tensors() returns, its restore() must take back whole",
+            )
+
+    def _release(self, number: int) -> RewardModel:
+        """Load a release of this run: the one that the knowledge base names, or none."""
+        folder = self.out / RELEASES / f"{number:04d}"
+        manifest = self.knowledge.releases()[number]
+        return load_release(folder, plugins=self.hooks, manifest=manifest)
+
     def _restore(self, newest: int) -> None:
         folder = self.out / RELEASES
-        self.first = load_release(folder / "0000", plugins=self.hooks)
-        self.model = load_release(folder / f"{newest:04d}", plugins=self.hooks)
+        self.first, self.model = self._release(0), self._release(newest)
+        # A release holds the expert states alone; auditors may look at all of the data.
+        self.first, self.model = (
+            RewardModel(m.encoder, m.mapping, m.norms, self.data, m.domain, m.corrections)
+            for m in (self.first, self.model)
+        )
         if read_manifest(folder / "0000")["data"] != self.data.fingerprint:
             raise DataError(
                 "the demonstrations are not those the run was started with",
@@ -273,8 +307,7 @@ class _Run:
             self._announce(decision.release, decision.manifest or "")
         self.progress(
             f"round {number}: {summary.found:,} found, {summary.confirmed:,} confirmed, "
-            f"{summary.closed:,} closed, {summary.open:,} open, "
-            f"corrections in all: {summary.corrections:,}"
+            f"{summary.closed:,} closed, {summary.open:,} open"
         )
         return summary
 
@@ -314,11 +347,16 @@ class _Run:
             for step, auditor in self.auditors
         ]
         results: list[AuditResult] = []
-        done = self.executor.map(run_audit, jobs)
+        with blame(self.chain.executor, "run the audits"):
+            done = list(self.executor.map(run_audit, jobs))
+            if len(done) != len(jobs):
+                raise ValueError(f"{len(jobs)} jobs came back as {len(done)} results")
         for (step, _), result in zip(self.auditors, done, strict=True):
-            if isinstance(result, Failure):
+            if not isinstance(result, AuditResult) or result.auditor != step.id:
                 empty = np.empty((0, self.model.width))
-                result = AuditResult(step.id, "crashed", empty, 0, 0.0, result.reason)
+                failed = isinstance(result, Failure)
+                reason = str(result.reason) if failed else "the executor lost its result"
+                result = AuditResult(step.id, "crashed", empty, 0, 0.0, reason)
             results.append(result)
             if result.status in ("crashed", "over-budget"):
                 self._log(number, f"auditor {step.id} {result.status}: {result.reason}")
@@ -327,7 +365,8 @@ class _Run:
     def _rank(self, number: int, flaws: Flaws) -> Flaws:
         step = self.chain.triage
         with blame(step, "rank the flaws"):
-            order = np.asarray(self.triage.rank(flaws, self._context("triage", step, number)))
+            ranked = self.triage.rank(flaws, self._context("triage", step, number))
+            order = np.asarray(list(ranked))
             if sorted(order.tolist()) != list(range(len(flaws))):
                 raise ValueError("the ranking is no permutation of the flaws")
         return flaws.take(order)
@@ -348,13 +387,14 @@ class _Run:
                 floor=self.settings.floor,
             )
             with blame(step, "propose corrections"):
-                proposed = refiner.propose(repair, self._context("refine", step, number))
+                asked = refiner.propose(repair, self._context("refine", step, number))
+                proposed = [as_released(correction) for correction in asked]
                 model = model.with_corrections(proposed)
                 model(left.states)
             added.extend(proposed)
             self.progress(
-                f"round {number}: {step.id} proposes corrections: "
-                f"{sum(c.count for c in proposed):,}, for {len(left):,} open flaws"
+                f"round {number}: {step.id} asked to close {len(left):,} flaws, "
+                f"corrections proposed: {sum(c.count for c in proposed):,}"
             )
         return Candidate(number, tuple(added), model) if added else None
 
@@ -366,15 +406,9 @@ class _Run:
         for step, gate in self.gates:
             try:
                 said = gate.judge(candidate, evidence, self._context("gate", step, number))
-                sane = all(np.isfinite(v) for v in said.numbers.values())
-                judgement = Judgement(
-                    step.id,
-                    bool(said.ok) and sane,
-                    dict(said.numbers) if sane else {},
-                    said.reason if sane else "a number is not finite",
-                )
-            except Exception as error:
-                reason = f"raised {type(error).__name__}: {error}"
+                judgement = _judgement(step.id, said)
+            except (Exception, SystemExit) as error:
+                reason = f"raised {told(error)}"
                 judgement = Judgement(step.id, False, {}, reason)
                 self._log(number, f"gate {step.id} {reason}")
             judgements.append(judgement)
@@ -388,10 +422,10 @@ class _Run:
             try:
                 answer = ask(candidate=candidate, evidence=evidence)
             except Exception as error:
-                answer = f"raised {type(error).__name__}: {error}"
+                answer = f"raised {told(error)}"
             if answer is not None:
-                told = answer if isinstance(answer, str) else f"answered {answer!r}, no text"
-                reasons.append(f"{dist}: {told}")
+                said = answer if isinstance(answer, str) else f"answered {answer!r}, no text"
+                reasons.append(f"{dist}: {said}")
                 self._log(candidate.round, f"vetoed by {reasons[-1]}")
         return tuple(reasons)
 
@@ -425,7 +459,7 @@ class _Run:
             try:
                 tell(event=event)
             except Exception as error:
-                self._log(number, f"{hook} of {dist} raised {type(error).__name__}: {error}")
+                self._log(number, f"{hook} of {dist} raised {told(error)}")
 
     def _log(self, number: int, text: str) -> None:
         log.warning(text)
@@ -464,6 +498,16 @@ def stable_release(rounds: Sequence[Round]) -> int | None:
         if finished.sound and not finished.vetoes and (finished.release is not None or clean):
             stable = newest
     return stable
+
+
+def _judgement(name: str, said: Judgement) -> Judgement:
+    """Return what a gate said; what is no clear yes, or holds NaN, is a refusal."""
+    if not isinstance(said.ok, bool | np.bool_):
+        raise TypeError(f"answered {said.ok!r}, neither True nor False")
+    numbers = {str(key): float(value) for key, value in said.numbers.items()}
+    if not all(map(math.isfinite, numbers.values())):
+        return Judgement(name, False, {}, "a number is not finite")
+    return Judgement(name, bool(said.ok), numbers, str(said.reason))
 
 
 def _built(steps: Sequence[Step]) -> list[tuple[Step, Any]]:

@@ -115,5 +115,10 @@ def _required(requirement: str) -> str:
 
 
 def told(error: BaseException) -> str:
-    """Return an exception as one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """Return an exception as one line that any file can hold, even if it cannot tell itself."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "it cannot be told"
+    line = " ".join(f"{type(error).__name__}: {text}".split())
+    return line.encode("utf-8", "backslashreplace").decode()

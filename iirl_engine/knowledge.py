@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -176,17 +177,22 @@ class Knowledge:
             )
             self._db.executemany(
                 "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                ((summary.number, i, *attrs.astuple(a)) for i, a in enumerate(audits)),
+                (
+                    (summary.number, i, *map(_storable, attrs.astuple(a)))
+                    for i, a in enumerate(audits)
+                ),
             )
             self._db.executemany(
                 "INSERT INTO judgement VALUES (?, ?, ?, ?, ?, ?)",
                 (
-                    (summary.number, i, g.gate, g.ok, json.dumps(dict(g.numbers)), g.reason)
+                    (summary.number, i, g.gate, g.ok, json.dumps(dict(g.numbers)), told)
                     for i, g in enumerate(gates)
+                    for told in [_storable(g.reason)]
                 ),
             )
             self._db.executemany(
-                "INSERT INTO veto VALUES (?, ?)", ((summary.number, reason) for reason in vetoes)
+                "INSERT INTO veto VALUES (?, ?)",
+                ((summary.number, _storable(reason)) for reason in vetoes),
             )
             self._db.executemany(
                 "UPDATE flaw SET closed_in = ? WHERE id = ?",
@@ -242,7 +248,7 @@ class Knowledge:
     def log(self, number: int, text: str, at: str) -> None:
         """Keep an event worth knowing of, such as an observer that raised."""
         with self._transaction():
-            self._db.execute("INSERT INTO event VALUES (?, ?, ?)", (at, number, text))
+            self._db.execute("INSERT INTO event VALUES (?, ?, ?)", (at, number, _storable(text)))
 
     def events(self) -> list[tuple[str, int, str]]:
         """Return (time, round, text) of every event."""
@@ -256,7 +262,8 @@ class Knowledge:
             try:
                 yield
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has ended it already
+                    self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
 
@@ -270,7 +277,11 @@ class Knowledge:
                 "the knowledge base is busy" if busy else "the knowledge base cannot be used",
                 where=self.path,
                 got=error,
-                next_step="wait for the run that holds it" if busy else "restore a copy of it",
+                next_step="wait for the run that holds it"
+                if busy
+                else "make room on the disk, then --resume"
+                if "full" in str(error)
+                else "restore a copy of it",
             ) from error
         except sqlite3.DatabaseError as error:
             raise KnowledgeError(
@@ -279,3 +290,8 @@ class Knowledge:
                 got=error,
                 next_step="restore a copy of it; the releases beside it are whole",
             ) from error
+
+
+def _storable(value: Any) -> Any:
+    """Return text without what UTF-8 cannot hold, such as half of a surrogate pair."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

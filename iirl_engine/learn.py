@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from iirl_engine.api import Context
 from iirl_engine.blame import blame
-from iirl_engine.chain import Chain, Step
+from iirl_engine.chain import ID, Chain, Step
 from iirl_engine.demonstrations import hold_out, widened_range
 from iirl_engine.errors import ChainError, PluginError, Problem
 from iirl_engine.options import build_options
@@ -28,6 +29,8 @@ def load_demonstrations(chain: Chain) -> Demonstrations:
     source = step.build()
     with blame(step, "load the demonstrations"):
         data: Demonstrations = source.load(_context(chain, "source", step))
+        if not isinstance(data, Demonstrations):
+            raise TypeError(f"it returned {type(data).__name__}, no Demonstrations")
     if chain.settings.held_out > 0:
         splitter = Context("flywheel", "held-out", chain.settings.seed, 0)
         data = hold_out(data, chain.settings.held_out, splitter.generator())
@@ -61,6 +64,8 @@ def learn(chain: Chain, data: Demonstrations) -> RewardModel:
         encoder.fit(data, _context(chain, "encoder", chain.encoder))
         with torch.no_grad():
             loss = encoder.encode(torch.tensor(data.states)).loss
+        if not isinstance(loss, torch.Tensor):
+            raise TypeError(f"its loss is {type(loss).__name__}, no tensor")
     if loss.shape != (len(data.states),) or not torch.isfinite(loss).all():
         raise PluginError(
             f"encoder {chain.encoder.entry.qualified} gives demonstrations no finite loss",
@@ -75,7 +80,22 @@ def learn(chain: Chain, data: Demonstrations) -> RewardModel:
             "domain", f"has {len(domain.low)} features, the states have {len(data.feature_names)}"
         )
         raise ChainError([problem], where=chain.path)
-    return RewardModel(encoder, mapping, norms, data, domain)
+    model = RewardModel(encoder, mapping, norms, data, domain)
+    _check_values(chain, model)
+    return model
+
+
+def _check_values(chain: Chain, model: RewardModel) -> None:
+    """Refuse parts that have no value for the demonstrations: 0 everywhere is no clean reward."""
+    data = model.demonstrations
+    states = torch.tensor(data.states)
+    with torch.no_grad(), blame(chain.mapping, "map the losses of the demonstrations"):
+        if not torch.isfinite(model.base(states)).all():
+            raise ValueError("a reward is NaN or Inf")
+    for step in norm_steps(chain, data):
+        alone = {step.id: model.norms[step.id]}
+        with torch.no_grad(), blame(step, "measure the demonstrations"):
+            RewardModel(model.encoder, model.mapping, alone, data, model.domain).violation(states)
 
 
 def known_good_states(data: Demonstrations, model: RewardModel) -> tuple[Array, int]:
@@ -101,6 +121,8 @@ def _source_norms(chain: Chain, data: Demonstrations, problems: list[Problem]) -
         options = build_options(entry.offer.options, spec.options, path, problems, None)
         if spec.id in taken:
             problems.append(Problem(path, "the id is taken by another norm"))
+        if not (isinstance(spec.id, str) and re.fullmatch(ID, spec.id)):
+            problems.append(Problem(path, "an id is made of letters, digits, - and _"))
         taken.add(spec.id)
         if options is not None:
             yield Step(spec.id, entry, options)

@@ -7,7 +7,9 @@ corrections. Corrections are data: they can be listed, stored in a release and t
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import attrs
@@ -25,6 +27,30 @@ _TILE = 2**22
 _GAUSSIAN_REACH = 7.434
 
 
+def _copied(given: Any) -> Array:
+    """Return numbers as a closed float64 copy, so that nobody can change them later."""
+    array = np.array(given)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"a correction's arrays must hold numbers, got {array.dtype}")
+    array = np.ascontiguousarray(array, dtype=np.float64)
+    array.setflags(write=False)
+    return array
+
+
+def _check_id(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    # A release names a correction's tensors by its id: a dot in it would be ambiguous.
+    if not (isinstance(value, str) and re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", value)):
+        raise ValueError(f"{attribute.name} must be letters, digits, - and _, got {value!r}")
+
+
+def _check_type(kind: type) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if type(value) is not kind:
+            raise ValueError(f"{attribute.name} must be {kind.__name__}, got {value!r}")
+
+    return check
+
+
 @attrs.frozen(eq=False, kw_only=True)
 class Correction(abc.ABC):
     """One entry in a reward's list of corrections.
@@ -32,16 +58,16 @@ class Correction(abc.ABC):
     Parameters
     ----------
     id
-        Unique in a release, such as `r1-kernel-lp`.
+        Unique in a release, such as `r1-kernel-lp`: letters, digits, `-` and `_`.
     refiner
         Id of the step of the chain that proposed it.
     round
         Round that added it.
     """
 
-    id: str
-    refiner: str
-    round: int
+    id: str = attrs.field(validator=_check_id)
+    refiner: str = attrs.field(validator=_check_type(str))
+    round: int = attrs.field(validator=_check_type(int))
 
     kind: ClassVar[str]
 
@@ -105,18 +131,18 @@ class Kernels(Correction):
         `gaussian`: φ(r) = exp(-r^2 / 2), cut where it falls below 1e-12.
     """
 
-    centers: Array
-    radii: Array
-    strengths: Array
+    centers: Array = attrs.field(converter=_copied)
+    radii: Array = attrs.field(converter=_copied)
+    strengths: Array = attrs.field(converter=_copied)
     profile: Literal["wendland", "gaussian"] = "wendland"
 
     kind: ClassVar[str] = "kernels"
 
     def __attrs_post_init__(self) -> None:
         """Refuse what has no value everywhere."""
-        k = len(self.strengths)
-        shapes = (self.centers.ndim, len(self.centers), self.radii.shape, self.strengths.shape)
-        if shapes != (2, k, (k,), (k,)):
+        k = self.strengths.size
+        shapes = (self.centers.shape, self.radii.shape, self.strengths.shape)
+        if self.centers.ndim != 2 or shapes != ((k, self.centers.shape[1]), (k,), (k,)):
             raise ValueError(f"centers must be [k, d], radii and strengths [k], got {shapes}")
         for name in ("centers", "radii", "strengths"):
             if not np.isfinite(getattr(self, name)).all():
@@ -211,4 +237,24 @@ def restore(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Correctio
     """
     kinds: dict[str, type[Correction]] = {"kernels": Kernels, "fade": Fade}
     fields: dict[str, Any] = {k: v for k, v in entry.items() if k not in ("kind", "count")}
-    return kinds[entry["kind"]](**fields | dict(tensors))
+    for name, array in tensors.items():
+        if array.dtype != np.float64:
+            raise ValueError(f"{name} of correction {entry['id']} must be float64")
+    restored = kinds[entry["kind"]](**fields | dict(tensors))
+    if restored.describe() != dict(entry):
+        raise ValueError(f"correction {entry['id']} is not what its entry says")
+    return restored
+
+
+def as_released(correction: Correction) -> Correction:
+    """Return a correction as a release will hold it: what gates judge is what is released.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        When a release cannot hold it.
+    """
+    if not isinstance(correction, Correction):
+        raise TypeError(f"a correction was expected, got {type(correction).__name__}")
+    tensors = {name: _copied(array) for name, array in correction.tensors().items()}
+    return restore(json.loads(json.dumps(correction.describe())), tensors)

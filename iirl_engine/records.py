@@ -349,6 +349,7 @@ class Outcome:
     rounds: tuple[Round, ...]
     open_flaws: int
     plugins: tuple[tuple[str, str], ...]
+    reports: tuple[Path, ...] = ()
 
     @property
     def gates(self) -> tuple[Judgement, ...]:
@@ -389,6 +390,7 @@ class Outcome:
             "queries": self.queries,
             "seconds": self.seconds,
             "plugins": [{"dist": dist, "version": version} for dist, version in self.plugins],
+            "reports": [str(path) for path in self.reports],
         }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -12,6 +15,7 @@ import attrs
 from iirl_engine.errors import PluginError, did_you_mean
 from iirl_engine.hookspecs import KINDS
 from iirl_engine.installed import normalise
+from iirl_engine.isolation import told
 from iirl_engine.plugins import FIRST_PARTY, Plugin, Plugins
 from iirl_engine.records import Offer
 
@@ -42,7 +46,7 @@ class Entry:
         try:
             target = _attribute(self.offer.target)
         except (Exception, SystemExit) as error:
-            raise self._failed("cannot be imported", f"{type(error).__name__}: {error}") from error
+            raise self._failed("cannot be imported", told(error)) from error
         # A command is an object of click; every other kind is a class that options build.
         is_class = isinstance(target, type) and issubclass(target, base)
         if not (isinstance(target, base) if self.kind == "command" else is_class):
@@ -58,7 +62,7 @@ class Entry:
         try:
             return target(options)
         except (Exception, SystemExit) as error:
-            raise self._failed("cannot be built", f"{type(error).__name__}: {error}") from error
+            raise self._failed("cannot be built", told(error)) from error
 
     def _failed(self, how: str, got: str) -> PluginError:
         return PluginError(
@@ -143,8 +147,10 @@ class Registry:
                 hint or f"see: iirl plugins show {normalise(dist)}",
             )
         known = sorted({e.offer.name for e in self.entries(kind)})
-        hint = did_you_mean(name, known)
-        if not hint:
+        offering = _known_plugin(kind, name)
+        if offering and self.plugins.get(offering) is None:
+            hint = f"{offering} offers it: pip install {offering}"
+        elif not (hint := did_you_mean(name, known)):
             listed = ", ".join(known) or "none"
             hint = f"known: {listed}; or install the plugin that offers it"
         unavailable = [p for p in self.plugins if p.status != "loaded"]
@@ -156,6 +162,17 @@ class Registry:
 
 def _state(plugin: Plugin) -> str:
     return f"{plugin.dist} is {plugin.status} ({plugin.reason})"
+
+
+def _known_plugin(kind: str, name: str) -> str:
+    """Return the distribution that is known to offer a strategy, or nothing."""
+    package = Path(__file__).parent
+    # Packaged in a wheel, beside the package in a checkout.
+    for folder in (package, package.parent / "contrib"):
+        with contextlib.suppress(OSError, ValueError):
+            known = tomllib.loads((folder / "known_plugins.toml").read_text(encoding="utf-8"))
+            return str(known.get(kind, {}).get(name, ""))
+    return ""
 
 
 def _attribute(target: str) -> Any:

@@ -7,6 +7,7 @@ pickle is ever loaded from a release.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -27,7 +28,8 @@ import iirl_engine
 from iirl_engine import patches
 from iirl_engine.chain import Step
 from iirl_engine.demonstrations import check
-from iirl_engine.errors import ArtifactError, DataError, PluginError, Problem
+from iirl_engine.errors import ArtifactError, PluginError, Problem
+from iirl_engine.isolation import told
 from iirl_engine.layout import CARD, CHANNELS, MANIFEST, RELEASES, STABLE, TENSORS
 from iirl_engine.options import build_options, dump_options
 from iirl_engine.plugins import Plugins
@@ -94,7 +96,9 @@ def write_release(run: Path, model: RewardModel, provenance: Provenance) -> tupl
     return folder, hashlib.sha256(files[MANIFEST]).hexdigest()
 
 
-def load_release(path: str | Path, *, plugins: Plugins | None = None) -> RewardModel:
+def load_release(
+    path: str | Path, *, plugins: Plugins | None = None, manifest: str | None = None
+) -> RewardModel:
     """Load a reward.
 
     Parameters
@@ -103,6 +107,8 @@ def load_release(path: str | Path, *, plugins: Plugins | None = None) -> RewardM
         A release directory, or a run directory for its stable release.
     plugins
         Plugins to build the reward's parts from; by default those installed.
+    manifest
+        SHA-256 that the release's manifest must have, where it is known.
 
     Raises
     ------
@@ -112,18 +118,19 @@ def load_release(path: str | Path, *, plugins: Plugins | None = None) -> RewardM
         When a plugin that the reward is made of is not available.
     """
     folder = Path(path)
-    expected = None
-    if (folder / RELEASES).is_dir():
-        folder, expected = _stable(folder)
-    manifest, tensors = _read(folder, expected)
+    if manifest is None and (folder / RELEASES).is_dir():
+        folder, manifest = _stable(folder)
+    body, tensors = _read(folder, manifest)
     registry = Registry(plugins or Plugins())
     try:
-        return _rebuild(manifest, tensors, registry)
-    except (KeyError, TypeError, ValueError, AttributeError, DataError, RuntimeError) as error:
+        model = _rebuild(body, tensors, registry)
+        _check_whole(model, tensors)
+        return model
+    except (ArtifactError, PluginError):
+        raise
+    except (Exception, SystemExit) as error:
         raise ArtifactError(
-            "the release does not hold what its manifest says",
-            where=folder,
-            got=f"{type(error).__name__}: {error}",
+            "the release does not hold what its manifest says", where=folder, got=told(error)
         ) from error
 
 
@@ -143,21 +150,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _stable(run: Path) -> tuple[Path, str]:
     pointer = run / CHANNELS / STABLE
-    try:
-        body = json.loads(pointer.read_bytes())
-        number, manifest = str(body["release"]), str(body["manifest"])
-    except FileNotFoundError:
+    if not pointer.exists():
         raise ArtifactError(
             "this run has no stable release: none passed its gates",
             where=run,
             known=sorted(str(p) for p in (run / RELEASES).glob("[0-9]*")),
             next_step="name a release directory to load an unendorsed one",
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        )
+    try:
+        body = _parsed(_bytes(pointer))
+        number, manifest = str(body["release"]), str(body["manifest"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(
             "the stable channel cannot be read", where=pointer, got=error
         ) from error
-    if not number.isdigit():
+    if not (number.isascii() and number.isdigit()):
         raise ArtifactError("the stable channel names no release", where=pointer, got=number)
     return run / RELEASES / number, manifest
 
@@ -166,9 +173,9 @@ def _read(folder: Path, expected: str | None) -> tuple[dict[str, Any], dict[str,
     """Return a release's manifest and arrays, every hash checked before parsing."""
     body = _bytes(folder / MANIFEST)
     if expected is not None and hashlib.sha256(body).hexdigest() != expected:
-        raise ArtifactError("the manifest is not the one the channel names", where=folder)
+        raise ArtifactError("the manifest is not the one the run names", where=folder)
     try:
-        manifest = json.loads(body)
+        manifest = _parsed(body)
         version, files = manifest["format"], dict(manifest["files"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError("the manifest cannot be read", where=folder, got=error) from error
@@ -192,7 +199,8 @@ def _read(folder: Path, expected: str | None) -> tuple[dict[str, Any], dict[str,
             )
     try:
         tensors = load_tensors(contents[TENSORS])
-    except (SafetensorError, ValueError, KeyError) as error:
+        _parsed(contents[TENSORS][8 : 8 + int.from_bytes(contents[TENSORS][:8], "little")])
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError("the tensors cannot be read", where=folder, got=error) from error
     for name, array in tensors.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -214,24 +222,64 @@ def _rebuild(
 
     demonstrations = check(
         arrays["demonstrations.states"],
-        feature_names=manifest["features"],
-        origin=manifest["origin"],
+        feature_names=_texts(manifest["features"]),
+        domain=Domain(tuple(manifest["domain"]["low"]), tuple(manifest["domain"]["high"])),
+        origin=_texts([manifest["origin"]])[0],
     )
     encoder = _strategy(registry, "encoder", manifest["encoder"])
     encoder.restore(tensors_under("encoder"), demonstrations)
     mapping = _strategy(registry, "mapping", manifest["mapping"])
     mapping.restore(tensors_under("mapping"))
-    norms = {}
+    norms: dict[str, Any] = {}
     for entry in manifest["norms"]:
         norm = _strategy(registry, "norm", entry)
         norm.restore(tensors_under(f"norm.{entry['id']}"), demonstrations)
-        norms[entry["id"]] = norm
+        (name,) = _texts([entry["id"]])
+        if norms.setdefault(name, norm) is not norm:
+            raise ValueError(f"two norms have the id {name!r}")
     corrections = [
         patches.restore(entry, under(f"correction.{entry['id']}"))
         for entry in manifest["corrections"]
     ]
-    domain = Domain(tuple(manifest["domain"]["low"]), tuple(manifest["domain"]["high"]))
+    domain = demonstrations.domain
+    assert domain is not None
     return RewardModel(encoder, mapping, norms, demonstrations, domain, corrections)
+
+
+def _check_whole(model: RewardModel, arrays: Mapping[str, Any]) -> None:
+    """Refuse a reward that cannot be evaluated, and tensors that are no part of it.
+
+    Raises
+    ------
+    ValueError
+        When tensors are left over; a part that cannot be evaluated raises what it likes.
+    """
+    if arrays["demonstrations.states"].dtype != np.float64:
+        raise ValueError("demonstrations.states must be float64")
+    if strangers := sorted(set(arrays) ^ set(_tensors(model))):
+        raise ValueError(f"tensors that do not belong here, or are missing: {strangers}")
+    some = torch.tensor(model.demonstrations.states[:2])
+    with torch.no_grad():
+        model.reward(some)
+        model.violation(some)
+
+
+def _texts(values: Any) -> list[str]:
+    if not (isinstance(values, list) and all(isinstance(value, str) for value in values)):
+        raise TypeError(f"texts were expected, got {values!r}")
+    return values
+
+
+def _parsed(body: bytes) -> Any:
+    """Return what JSON says; a key that is given twice could mean either, so it is refused."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a key is given twice")
+        return found
+
+    return json.loads(body, object_pairs_hook=unique)
 
 
 def _strategy(registry: Registry, kind: str, entry: Mapping[str, Any]) -> Any:
@@ -256,13 +304,21 @@ def _strategy(registry: Registry, kind: str, entry: Mapping[str, Any]) -> Any:
 
 def _tensors(model: RewardModel) -> dict[str, Any]:
     named: dict[str, Any] = {"demonstrations.states": model.demonstrations.states}
-    named |= {f"encoder.{n}": t.numpy() for n, t in model.encoder.tensors().items()}
-    named |= {f"mapping.{n}": t.numpy() for n, t in model.mapping.tensors().items()}
+    named |= _arrays("encoder", model.encoder) | _arrays("mapping", model.mapping)
     for name, norm in model.norms.items():
-        named |= {f"norm.{name}.{n}": t.numpy() for n, t in norm.tensors().items()}
+        named |= _arrays(f"norm.{name}", norm)
     for correction in model.corrections:
         named |= {f"correction.{correction.id}.{n}": a for n, a in correction.tensors().items()}
     return {name: np.ascontiguousarray(array) for name, array in named.items()}
+
+
+def _arrays(name: str, part: Any) -> dict[str, Any]:
+    try:
+        return {f"{name}.{key}": tensor.numpy() for key, tensor in part.tensors().items()}
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"{name} gives a release no plain tensors", where=type(part).__name__, got=told(error)
+        ) from error
 
 
 def _manifest(model: RewardModel, provenance: Provenance) -> dict[str, Any]:
@@ -324,6 +380,8 @@ def _card(model: RewardModel, provenance: Provenance) -> str:
 
 def _bytes(file: Path) -> bytes:
     try:
+        if file.exists() and not file.is_file():  # reading a pipe or a device never ends
+            raise OSError(errno.EINVAL, "no regular file")
         return file.read_bytes()
     except OSError as error:
         raise ArtifactError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iirl_engine import api
+from iirl_engine.demonstrations import number_array
 from iirl_engine.errors import DataError
 from iirl_engine.patches import Correction
 from iirl_engine.records import Demonstrations, Domain
@@ -58,12 +59,20 @@ class Explanation:
         return {
             "reward": self.reward,
             "loss": _finite(self.loss),
-            "base": self.base,
-            "corrections": dict(self.corrections),
+            "base": _finite(self.base),
+            "corrections": {name: _finite(taken) for name, taken in self.corrections},
             "nearest_state": list(self.nearest_state),
             "distance": _finite(self.distance),
             "violated": {norm: _finite(by) for norm, by in self.violated},
         }
+
+
+def _one_each(values: Any, states: Tensor, whose: str) -> Tensor:
+    """Return values that are a tensor `[n]`; anything else would be broadcast unseen."""
+    if not isinstance(values, Tensor) or values.shape != states.shape[:1]:
+        got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(f"{whose} must be a tensor [{len(states)}], got {got}")
+    return values
 
 
 def _finite(value: float) -> float | None:
@@ -90,6 +99,11 @@ class RewardModel:
         Where auditors may look.
     corrections
         In the order they were added.
+
+    Raises
+    ------
+    ValueError
+        When a correction's id is taken, or it looks at a norm that there is not.
     """
 
     def __init__(
@@ -106,7 +120,18 @@ class RewardModel:
         self.norms = dict(norms)
         self.demonstrations = demonstrations
         self.domain = domain
-        self.corrections = tuple(corrections)
+        self._corrections = tuple(corrections)
+        ids = [correction.id for correction in self.corrections]
+        if len(set(ids)) < len(ids):
+            raise ValueError("the id of every correction must be its own")
+        for correction in self.corrections:
+            if unknown := set(correction.norms()) - set(self.norms):
+                raise ValueError(f"correction {correction.id} looks at no norm: {sorted(unknown)}")
+
+    @property
+    def corrections(self) -> tuple[Correction, ...]:
+        """In the order they were added; what a gate has judged it cannot take away."""
+        return self._corrections
 
     @property
     def width(self) -> int:
@@ -121,9 +146,6 @@ class RewardModel:
         ValueError
             When an id is taken.
         """
-        ids = [correction.id for correction in (*self.corrections, *added)]
-        if len(set(ids)) < len(ids):
-            raise ValueError("the id of every correction must be its own")
         return RewardModel(
             self.encoder,
             self.mapping,
@@ -146,15 +168,12 @@ class RewardModel:
             When the states have another shape or are no numbers.
         """
         if isinstance(states, Tensor):
-            self._check_shape(tuple(states.shape))
+            self._check_tensor(states)
             narrow = states.dtype in (torch.float32, torch.float16, torch.bfloat16)
             reward = self.reward(states.to("cpu", torch.float64))
             return reward.to(states.device, torch.float32 if narrow else torch.float64)
-        array = np.asarray(states)
-        self._check_shape(array.shape)
-        if array.dtype.kind not in "fiu":
-            raise DataError("states must hold integers or floats", got=f"dtype {array.dtype}")
-        narrow = array.dtype in (np.float32, np.float16)
+        array = self._array(states)
+        narrow = array.dtype.kind == "f" and array.dtype.itemsize < 8
         with torch.no_grad():
             wide = torch.from_numpy(array.astype(np.float64))
             reward = torch.cat([self.reward(part) for part in torch.split(wide, _ROWS)])
@@ -169,11 +188,14 @@ class RewardModel:
         base = reward = self.base(states)
         for taken in self._suppressions(states, base):
             reward = reward - taken
-        return torch.where(finite & torch.isfinite(reward), reward.clamp(0, 1), 0.0)
+        if not (known := torch.isfinite(reward)).all():
+            log.warning("rewards that come out as NaN or Inf are 0: %d", int((~known).sum()))
+        return torch.where(finite & known, reward.clamp(0, 1), 0.0)
 
     def base(self, states: Tensor) -> Tensor:
         """Return the reward before corrections, g(L(s)), `[n]`, of finite float64 states."""
-        return self.mapping.map(self.encoder.encode(states).loss)
+        loss = _one_each(self.encoder.encode(states).loss, states, "the encoder's loss")
+        return _one_each(self.mapping.map(loss), states, "the mapping")
 
     def violations(self, states: Tensor) -> dict[str, Tensor]:
         """Return the violation `[n]` of each norm; what cannot be told counts as forbidden."""
@@ -181,8 +203,8 @@ class RewardModel:
         known = torch.where(finite[:, None], states, 0.0)
         found = {}
         for name, norm in self.norms.items():
-            measured = norm.violation(known)
-            found[name] = torch.where(finite & ~torch.isnan(measured), measured, torch.inf)
+            measured = _one_each(norm.violation(known), states, f"norm {name}")
+            found[name] = torch.where(finite & torch.isfinite(measured), measured, torch.inf)
         return found
 
     def violation(self, states: Tensor) -> Tensor:
@@ -191,8 +213,10 @@ class RewardModel:
 
     def explain(self, states: Any) -> list[Explanation]:
         """Return, for each of the states `[n, d]`, why it gets its reward."""
-        array: NDArray[np.float64] = np.asarray(states, dtype=np.float64)
-        self._check_shape(array.shape)
+        if isinstance(states, Tensor):
+            self._check_tensor(states)
+            states = states.detach().to("cpu", torch.float64).numpy()
+        array = self._array(states).astype(np.float64)
         if len(array) == 0:
             return []
         with torch.no_grad():
@@ -200,7 +224,7 @@ class RewardModel:
             rewards = self.reward(given)
             known = torch.where(torch.isfinite(given).all(dim=1)[:, None], given, 0.0)
             loss = self.encoder.encode(known).loss
-            base = self.mapping.map(loss)
+            base = self.base(known)
             taken = [t.numpy() for t in self._suppressions(known, base)]
             violations = {name: v.numpy() for name, v in self.violations(given).items()}
             distance, nearest = self.demonstrations.support.nearest(known)
@@ -227,6 +251,18 @@ class RewardModel:
         asked = {name for correction in self.corrections for name in correction.norms()}
         violations = {name: self.norms[name].violation(states) for name in sorted(asked)}
         return [c.suppression(states, base, violations) for c in self.corrections]
+
+    def _array(self, states: Any) -> NDArray[Any]:
+        """Return states as an array of numbers; what a masked array hides becomes NaN."""
+        array = number_array(states, "states")
+        self._check_shape(array.shape)
+        return array
+
+    def _check_tensor(self, states: Tensor) -> None:
+        self._check_shape(tuple(states.shape))
+        if states.dtype == torch.bool or states.is_complex() or states.layout != torch.strided:
+            got = f"dtype {states.dtype}, layout {states.layout}"
+            raise DataError("states must be a dense tensor of integers or floats", got=got)
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 2 or shape[1] != self.width:

@@ -34,7 +34,11 @@ class Verdict:
 def summarize(outcome: Outcome) -> str:
     """Return a summary of a run; no line is wider than 80 columns but one that holds a path."""
     parts = [
-        [f"run      {plain(outcome.run)}", f"release  {plain(outcome.release)}"],
+        [
+            f"run      {plain(outcome.run)}",
+            f"release  {plain(outcome.release)}",
+            *(f"report   {plain(path)}" for path in outcome.reports),
+        ],
         rounds_table(outcome.rounds),
         list(_last_gates(outcome)),
         [line for text in alerts(outcome) for line in wrap(f"!! {text}", "   ")],
@@ -98,7 +102,8 @@ def rounds_table(rounds: Sequence[Round]) -> list[str]:
     lines = table((*names, "seconds", "release"), rows, gap=" ")
     queries = sum(turn.queries for turn in rounds)
     spent = sum(turn.seconds for turn in rounds)
-    return [*lines, f"in all {queries:,} reward queries, {seconds(spent)} CPU seconds"]
+    total = f"in all {queries:,} reward queries, {seconds(spent)} CPU seconds after learning"
+    return [*lines, total]
 
 
 def gate_lines(gate: Judgement) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import site
 import subprocess
 import sys
@@ -37,7 +38,8 @@ THING = """
             count = min(256, target.remaining)
             share = torch.tensor(context.generator().random((count, len(target.low))))
             states = target.low + share * (target.high - target.low)
-            yield states[target.reward(states) > target.floor]
+            forbidden = states[target.violation(states) > 0]
+            yield forbidden[target.reward(forbidden) > target.floor]
 """
 OPTIONS = """
     import attrs
@@ -164,22 +166,37 @@ class Environment:
         assert done.code == 0, done.stderr
         return done
 
-    def execute(self, *arguments: object) -> Done:
-        """Run the interpreter."""
+    def execute(self, *arguments: object, folder: Path | None = None) -> Done:
+        """Run the interpreter, in a folder."""
+        return self._run([str(self.python), *map(str, arguments)], folder)
+
+    def shell(self, commands: str, folder: Path) -> Done:
+        """Run shell commands in a folder, up to the first that fails.
+
+        Scripts are those beside the interpreter; pip asks no index.
+        """
+        # As with all options that begin with `no`, "false" is what asks pip for no isolation.
+        offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "false"}
+        path = {"PATH": os.pathsep.join((str(self.python.parent), os.environ["PATH"]))}
+        return self._run(["sh", "-e", "-c", commands], folder, offline | path)
+
+    def _run(
+        self, command: Sequence[str], folder: Path | None, more: Mapping[str, str] | None = None
+    ) -> Done:
         kept = {
             key: value
             for key, value in os.environ.items()
-            if not key.startswith(("IIRL_", "PYTHON", "PIP_", "VIRTUAL_ENV"))
+            if not key.startswith(("IIRL_", "PYTHON", "PIP_", "PYTEST_", "VIRTUAL_ENV"))
         }
+        own = {"PYTHONPATH": os.pathsep.join(map(str, self.path)), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            [str(self.python), *map(str, arguments)],
+            command,
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=120,
             stdin=subprocess.DEVNULL,
-            env=kept
-            | {"PYTHONPATH": os.pathsep.join(map(str, self.path)), "OMP_NUM_THREADS": "1"}
-            | dict(self.variables),
+            env=kept | own | dict(more or {}) | dict(self.variables),
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -192,7 +209,12 @@ def layered_environment(folder: Path) -> Environment:
     # addsitedir, so that the .pth files of editable installations count too.
     lines = [f"import site; site.addsitedir({parent!r})" for parent in parents]
     (own / "parent.pth").write_text("\n".join(lines) + "\n")
-    return Environment(python=folder / "bin" / "python")
+    python = folder / "bin" / "python"
+    for module, name in (("iirl_engine", "iirl"), ("pip", "pip"), ("pytest", "pytest")):
+        script = folder / "bin" / name
+        script.write_text(f'#!/bin/sh\nexec {shlex.quote(str(python))} -m {module} "$@"\n')
+        script.chmod(0o755)
+    return Environment(python=python)
 
 
 def write_chain(

@@ -23,7 +23,7 @@ import iirl_engine
 from iirl_engine import cli
 from iirl_engine.hookspecs import KINDS, LIFECYCLE
 from iirl_engine.release import load_release, read_manifest
-from tests.distributions import Environment
+from tests.pages import SHELL, blocks, prose
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -35,26 +35,8 @@ PAGES = [
     ROOT / "contrib" / "README.md",
     *sorted(DOCS.glob("*.md")),
     *sorted(ROOT.glob("plugins/*/README.md")),
+    *sorted(ROOT.glob("contrib/iirl-*/README.md")),
 ]
-SHELL = ("sh", "console", "bash")
-
-
-@attrs.frozen
-class Block:
-    """A fenced block of code: its language, its caption if any, and its text."""
-
-    language: str
-    caption: str
-    text: str
-
-
-def blocks(page: Path) -> list[Block]:
-    found = re.findall(
-        r"""^```(?:\{code-block\} )?(\w*)\n(?::caption: "`(\S+)`"\n\n)?(.*?)^```$""",
-        page.read_text(encoding="utf-8"),
-        re.MULTILINE | re.DOTALL,
-    )
-    return [Block(*match) for match in found]
 
 
 def name_of(page: Path) -> str:
@@ -95,6 +77,14 @@ def test_every_hook_is_documented_with_an_example(pages: dict[str, str]) -> None
     for hook, text in sections.items():
         assert f"```python\n@hookimpl\ndef {hook}(" in text
         assert len(text.split("```")[2].split()) > 10, f"{hook} is not explained"
+
+
+@pytest.mark.parametrize("hook", [*(hook for hook, _ in KINDS.values()), *LIFECYCLE])
+def test_every_hook_is_implemented_where_tests_run_it(hook: str) -> None:
+    places = ("iirl_engine/builtin", "plugins/*/iirl_*", "contrib/*/iirl_*", "tests")
+    files = [f for place in places for folder in ROOT.glob(place) for f in folder.rglob("*.py")]
+    implemented = re.compile(rf"^@hookimpl\ndef {hook}\(", re.MULTILINE)
+    assert any(implemented.search(file.read_text()) for file in files)
 
 
 def test_every_strategy_of_every_first_party_distribution_is_documented(
@@ -155,8 +145,7 @@ def shell_lines(page: Path) -> list[str]:
 
 def spans(page: Path) -> list[str]:
     """Return each `iirl ...` in the text of a page."""
-    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    return [" ".join(span.split()) for span in re.findall(r"`(iirl [^`]+)`", prose)]
+    return [" ".join(span.split()) for span in re.findall(r"`(iirl [^`]+)`", prose(page))]
 
 
 def parse(arguments: list[str]) -> None:
@@ -198,8 +187,7 @@ def test_command_lines_are_found_and_wrong_ones_are_told() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_internal_links_exist(page: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if target.startswith(("http://", "https://", "#")):
             continue
         path, _, anchor = target.partition("#")
@@ -308,58 +296,16 @@ def test_manifest_fields_are_documented(quickstart: Path) -> None:
     assert told == set(manifest)
 
 
-@pytest.fixture(scope="module")
-def acme(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the plugin of the docs as pip would install it; return its folder."""
-    folder = tmp_path_factory.mktemp("acme")
-    for block in blocks(DOCS / "write-a-plugin.md"):
-        if block.caption:
-            file = folder / block.caption
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(block.text)
-    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    info = folder / f"acme_audit-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-        + "".join(f"Requires-Dist: {wanted}\n" for wanted in project["dependencies"])
-    )
-    points = project["entry-points"]["iirl_engine"].items()
-    lines = "".join(f"{name} = {module}\n" for name, module in points)
-    (info / "entry_points.txt").write_text(f"[iirl_engine]\n{lines}")
-    return folder
-
-
-def test_the_plugin_of_the_docs_passes_its_check_as_shown(acme: Path) -> None:
-    done = Environment(path=(acme,)).iirl("plugins", "check", "acme-audit")
-    assert done.code == 0, done.stderr
-    shown = [block.text for block in blocks(DOCS / "write-a-plugin.md") if block.language == "text"]
-    assert done.out in shown
-
-
-def test_the_plugin_of_the_docs_works_in_a_chain(acme: Path, tmp_path: Path) -> None:
-    done = Environment(path=(acme,)).iirl(
-        "run", acme / "flywheel.toml", "--out", tmp_path / "chord", "--json"
-    )
-    assert done.code == 0, done.stderr
-    first, *_, last = done.json()["rounds"]
-    assert first["audits"][0]["auditor"] == "chord"
-    assert first["confirmed"] > 0
-    assert last["confirmed"] == 0
-    assert {"dist": "acme-audit", "version": "1.0"} in done.json()["plugins"]
-    logged = (tmp_path / "chord" / "rounds.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in logged] == [
-        {"round": turn["number"], "confirmed": turn["confirmed"]} for turn in done.json()["rounds"]
-    ]
-
-
-def test_python_of_the_readme_is_valid() -> None:
-    for block in blocks(README):
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_is_valid_and_imports_what_there_is(page: Path) -> None:
+    for block in blocks(page):
         if block.language == "python":
-            compile(block.text, "README.md", "exec")
+            compile(block.text, page.name, "exec")
+            for line in re.findall(r"^from iirl_engine.* import [\w, ]+$", block.text, re.M):
+                exec(line, {})
 
 
 def test_every_distribution_names_its_readme() -> None:
-    for project in (ROOT, *ROOT.glob("plugins/*/")):
+    for project in (ROOT, *ROOT.glob("plugins/*/"), *ROOT.glob("contrib/iirl-*/")):
         named = tomllib.loads((project / "pyproject.toml").read_text())["project"]["readme"]
         assert (project / named).stat().st_size > 400

@@ -175,7 +175,7 @@ def test_the_summary_of_a_mended_run() -> None:
         "round found confirmed closed open misses corrections queries seconds release\n"
         "    1    40        40     40    0      0           1    8192     0.5       1\n"
         "    2     0         0      0    0      0           1    8192     0.5       -\n"
-        "in all 16,384 reward queries, 1.0 CPU seconds\n"
+        "in all 16,384 reward queries, 1.0 CPU seconds after learning\n"
         "\n"
         "gates of round 1\n"
         "  ok       known-good: states 857, max_loss 0.03125\n"

@@ -90,9 +90,9 @@ def test_check_passes(environment: Environment) -> None:
     assert checked.code == 0
     assert checked.json()["ok"]
     assert {row["check"] for row in checked.json()["checks"]} >= {
-        "loads",
-        "hook module is light",
-        "auditor wanderer: target fits its kind",
+        "plugin acme-audit: loads",
+        "plugin acme-audit: hook-module-is-light",
+        "auditor wanderer: target-is-of-its-kind",
     }
 
 

@@ -20,7 +20,7 @@ class KnownGood(Gate[KnownGoodOptions]):
         numbers = {
             "states": float(len(losses)),
             "over": float(over),
-            "max_loss": float(losses.max()),
+            "worst_loss": float(losses.max()),
             "mean_loss": float(losses.mean()),
             "cap": self.options.max_loss,
         }

@@ -332,6 +332,10 @@ def _map(figure: Figure, scene: _Scene, panel: _Panel) -> None:
         aspect="auto",
         interpolation="nearest",
     )
+    if panel.reward.min() <= scene.floor < panel.reward.max():
+        along = np.linspace(0, 1, cells)
+        endorsed = panel.reward.reshape(cells, cells).T
+        axes.contour(along, along, endorsed, levels=[scene.floor], colors=_INK, linewidths=0.7)
     shown = _some(scene.expert)
     # All halos first, so that a dense trace keeps one pale outline and stays dark.
     axes.scatter(*shown.T, s=_dot(shown) + 7, color="white", linewidth=0)
@@ -445,6 +449,8 @@ def _caption(scene: _Scene, before: _Panel, after: _Panel, data: Demonstrations)
     parts = [f"Reward over {scene.names}, from yellow (0) to purple (1)."]
     if len(scene.axes) == 3:
         parts.append(f"Only cells with a reward above the floor {scene.floor:g} are drawn.")
+    if len(scene.axes) == 2:
+        parts.append(f"The thin line is the floor {scene.floor:g}: inside it states are endorsed.")
     if len(scene.axes) == 1:
         parts.append(f"The dashed line is the floor {scene.floor:g}.")
     if scene.projected:

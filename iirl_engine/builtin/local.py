@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from iirl_engine.api import Executor, Failure
+from iirl_engine.isolation import told
 from iirl_engine.options import NoOptions
 
 A = TypeVar("A")
@@ -23,5 +24,5 @@ class Local(Executor[NoOptions]):
 def _attempt(function: Callable[[A], B], item: A) -> B | Failure:
     try:
         return function(item)
-    except Exception as error:
-        return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+    except (Exception, SystemExit) as error:
+        return Failure(told(error), traceback.format_exc())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from iirl_engine.api import Context, Norm
 from iirl_engine.builtin.options import BoxOptions, LinearOptions, SupportOptions
 from iirl_engine.errors import DataError
 from iirl_engine.records import Demonstrations
+from iirl_engine.support import Support
 
 
 class SupportNorm(Norm[SupportOptions]):
@@ -26,6 +28,8 @@ class SupportNorm(Norm[SupportOptions]):
             self._boundary = torch.tensor(self.options.boundary, dtype=torch.float64)
             return
         spacing = self._support.spacing
+        if (spacing == 0).any():  # of states that were recorded twice, one counts
+            spacing = Support(np.unique(demonstrations.states, axis=0)).spacing
         apart = spacing[torch.isfinite(spacing) & (spacing > 0)]
         if len(apart) == 0:
             raise DataError(

@@ -137,8 +137,6 @@ def read_states(path: Path, names: Sequence[str]) -> Any:
     DataError
         When the file holds no such array.
     """
-    import zipfile
-
     import numpy as np
 
     from iirl_engine.demonstrations import state_array
@@ -158,7 +156,9 @@ def read_states(path: Path, names: Sequence[str]) -> Any:
         raise UsageError("there is no such file", where=path) from None
     except KeyError:
         raise DataError("the file has no array 'states'", where=path) from None
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (DataError, UsageError):
+        raise
+    except Exception as error:  # a damaged file breaks its reader in many ways
         raise DataError("the states cannot be read", where=path, got=error) from error
     return state_array(values, "states", path, finite=False)
 
@@ -171,6 +171,8 @@ def _read_csv(path: Path, names: Sequence[str]) -> Any:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
     header = [name.strip() for name in rows[0]] if rows else []
+    if twice := [name for name in names if header.count(name) > 1]:
+        raise DataError(f"the first line names the feature {twice[0]!r} twice", where=path)
     if missing := [name for name in names if name not in header]:
         raise DataError(
             f"the first line does not name the feature {missing[0]!r}",

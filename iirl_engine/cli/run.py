@@ -8,10 +8,12 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-from iirl_engine.errors import UsageError
+from iirl_engine.errors import UsageError, did_you_mean
+from iirl_engine.installed import normalise
 from iirl_engine.records import Outcome
 
 _chain_options = [
@@ -42,42 +44,29 @@ def _with_chain_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("chain", type=click.Path(dir_okay=False, path_type=Path))
 @_with_chain_options
-def run(
-    chain: Path,
-    out: Path | None,
-    overrides: tuple[str, ...],
-    disable: tuple[str, ...],
-    resume: bool,
-    as_json: bool,
-) -> None:
+def run(chain: Path, **asked: Any) -> None:
     """Run CHAIN: learn a reward, then audit, refine and release it until no flaw is found.
 
     Results go to stdout, progress to stderr. Exits with 1 when flaws stay open or a release
     was refused or vetoed, with 5 when an auditor failed.
     """
-    sys.exit(_run(chain, out, overrides, disable, resume, as_json))
+    sys.exit(_run(chain, **asked))
 
 
 @click.command()
 @click.argument("name", default="figure1")
 @_with_chain_options
-def demo(
-    name: str,
-    out: Path | None,
-    overrides: tuple[str, ...],
-    disable: tuple[str, ...],
-    resume: bool,
-    as_json: bool,
-) -> None:
+def demo(name: str, **asked: Any) -> None:
     """Run the demo NAME: figure1 (a toy world in 3-D) or pointmaze (a MuJoCo maze)."""
     recipes = _recipes()
     if name not in recipes:
         raise UsageError("there is no such demo", got=name, known=sorted(recipes))
-    sys.exit(_run(recipes[name], out, overrides, disable, resume, as_json))
+    sys.exit(_run(recipes[name], **asked))
 
 
 def _run(
     chain: Path,
+    *,
     out: Path | None,
     overrides: tuple[str, ...],
     disable: tuple[str, ...],
@@ -89,6 +78,13 @@ def _run(
     from iirl_engine.chain import read_chain
 
     checked = read_chain(chain, overrides=overrides, disable=disable)
+    installed = [plugin.dist for plugin in checked.registry.plugins]
+    for name in disable:
+        if normalise(name) not in installed:
+            hint = did_you_mean(normalise(name), installed)
+            raise UsageError(
+                "--disable names no installed plugin", got=name, known=installed, next_step=hint
+            )
     with _progress() as show:
         show(f"chain {chain}: checked")
         from iirl_engine.flywheel import Flywheel
@@ -105,6 +101,8 @@ def _run(
     else:
         from iirl_engine.summary import summarize
 
+        if sys.stdout.isatty():
+            click.echo()
         click.echo(summarize(outcome))
     return exit_code(outcome)
 
@@ -140,7 +138,6 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
             def show(line: str) -> None:
                 console.print(line, markup=False)
-                status.update(f"after: {line.partition(':')[0]}")
 
             yield show
         return

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from iirl_engine.api import Context
-from iirl_engine.errors import Problem, UsageError
+from iirl_engine.errors import PluginError, Problem, UsageError
 from iirl_engine.options import build_options
 from iirl_engine.plugins import Plugin, Plugins
 from iirl_engine.registry import Entry, Registry
@@ -51,8 +51,17 @@ class Subject:
             raise CheckFailed("; ".join(map(str, problems)))
         return options
 
+    def target(self) -> Any:
+        """Return the offer's class."""
+        try:
+            return self.entry.load()
+        except PluginError as error:
+            # That it cannot be loaded is the verdict of one check, not of every check.
+            raise NotApplicable("its target cannot be loaded") from error
+
     def build(self, **changes: Any) -> Any:
         """Return a new strategy, some of its options changed."""
+        self.target()
         return self.entry.build(attrs.evolve(self.options(), **changes))
 
     def context(self, seed: int = 0, round: int = 1) -> Context:

@@ -100,10 +100,12 @@ class World:
         """Return the share of the domain's volume that is endorsed and forbidden."""
         raise NotImplementedError
 
-    def is_flaw(self, states: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return `[n]`: which states are endorsed and forbidden."""
+    def is_flaw(
+        self, states: NDArray[np.float64], model: RewardModel | None = None
+    ) -> NDArray[np.bool_]:
+        """Return `[n]`: which states are forbidden and endorsed, by another model if given."""
         forbidden = np.abs(states).max(axis=1) > ALLOWED
-        return np.asarray(forbidden & (self.model(states) > FLOOR))
+        return np.asarray(forbidden & ((model or self.model)(states) > FLOOR))
 
     def __str__(self) -> str:
         return type(self).__name__

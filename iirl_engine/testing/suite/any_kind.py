@@ -13,7 +13,7 @@ import tomllib
 
 import attrs
 
-from iirl_engine.hookspecs import KINDS
+from iirl_engine.errors import PluginError
 from iirl_engine.options import NoOptions, build_options, dump_options
 from iirl_engine.plugins import Plugin
 from iirl_engine.testing.kit import (
@@ -87,11 +87,10 @@ def hooks_are_plain_functions(plugin: Plugin) -> None:
 @check("any")
 def target_is_of_its_kind(subject: Subject) -> None:
     """The target is a concrete subclass of its kind's base class."""
-    target = subject.entry.load()
-    base = KINDS[subject.entry.kind][1]
-    require(isinstance(target, type), f"{subject.entry.offer.target} is no class of {base}")
-    abstract = getattr(target, "__abstractmethods__", ())
-    require(not abstract, f"it does not implement {', '.join(sorted(abstract))}")
+    try:
+        subject.entry.load()
+    except PluginError as error:
+        raise CheckFailed(f"{error.what}: {error.got}") from error
 
 
 @check("any")

@@ -12,17 +12,26 @@ from torch import Tensor
 from iirl_engine.audit import AuditJob, run_audit, verify
 from iirl_engine.records import AuditResult
 from iirl_engine.reward import RewardModel
-from iirl_engine.testing.kit import Subject, check, require
+from iirl_engine.testing.kit import NotApplicable, Subject, check, require
+from iirl_engine.testing.suite.process_state import kept
 from iirl_engine.testing.worlds import FLOOR, WORLDS, Bowl, Cliff, Given, World
 
 BUDGET = 4096
 
 
 def audit(subject: Subject, model: RewardModel, *, seed: int = 0, budget: int = 0) -> AuditResult:
-    """Run the auditor once."""
-    asked = budget or max(BUDGET, subject.options().budget)
-    auditor = subject.build(budget=asked)
-    return run_audit(AuditJob(auditor, model, FLOOR, subject.context(seed)))
+    """Run the auditor once; whatever it does to the process is undone."""
+    with kept():
+        return run_audit(job(subject, model, seed=seed, budget=budget))
+
+
+def job(subject: Subject, model: RewardModel, *, seed: int = 0, budget: int = 0) -> AuditJob:
+    """Return one audit, to be run."""
+    options = subject.options()
+    if not hasattr(options, "budget"):
+        raise NotApplicable("there is no option budget")
+    auditor = subject.build(budget=budget or max(BUDGET, options.budget))
+    return AuditJob(auditor, model, FLOOR, subject.context(seed))
 
 
 @check("auditor")
@@ -35,14 +44,10 @@ def same_seed_same_findings(subject: Subject) -> None:
 @check("auditor")
 def global_randomness_is_untouched(subject: Subject) -> None:
     """Random numbers come from the context, never from or into a global generator."""
-    import random
-
-    states = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index] # noqa: NPY002
-    audit(subject, Cliff().model)
-    require(torch.equal(torch.random.get_rng_state(), states[0]), "it used torch's generator")
-    now = np.random.get_state()[1]  # type: ignore[index] # noqa: NPY002
-    require(np.array_equal(now, states[1]), "it used NumPy's generator")
-    require(random.getstate() == states[2], "it used the generator of module random")
+    with kept() as before:
+        run_audit(job(subject, Cliff().model))
+        used = before.generators_used()
+    require(not used, f"it used the global generator of {' and '.join(used)}")
 
 
 @check("auditor")
@@ -52,13 +57,15 @@ def reward_is_untouched(subject: Subject) -> None:
     probes = np.random.default_rng(0).uniform(-1, 1, (500, 2))
     before, experts = world.model(probes), world.model.demonstrations.states.copy()
     corrections, domain = world.model.corrections, world.model.domain
-    enabled = torch.is_grad_enabled()
-    audit(subject, world.model)
+    with kept():
+        enabled = torch.is_grad_enabled()
+        run_audit(job(subject, world.model))
+        switched = torch.is_grad_enabled() != enabled
     require(np.array_equal(world.model(probes), before), "the reward changed")
     require(np.array_equal(world.model.demonstrations.states, experts), "the experts changed")
     unchanged = world.model.corrections == corrections and world.model.domain == domain
     require(unchanged, "the corrections or the domain changed")
-    require(torch.is_grad_enabled() == enabled, "gradients were switched on or off")
+    require(not switched, "gradients were switched on or off")
 
 
 @check("auditor")
@@ -95,7 +102,7 @@ def known_flaws_are_found(subject: Subject) -> None:
 
     `blind_to` of the class maps a world's name to the reason. What is declared must be true.
     """
-    blind = dict(getattr(subject.entry.load(), "blind_to", {}))
+    blind = dict(getattr(subject.target(), "blind_to", {}))
     strangers = blind.keys() - {world.__name__ for world in WORLDS}
     require(not strangers, f"blind_to names no known world: {', '.join(strangers)}")
     for world in WORLDS:

@@ -11,6 +11,7 @@ from torch import Tensor
 from iirl_engine.demonstrations import check as demonstrations
 from iirl_engine.records import Demonstrations
 from iirl_engine.testing.kit import Subject, check, require
+from iirl_engine.testing.suite.process_state import kept
 
 
 def data(scale: float = 1.0) -> Demonstrations:
@@ -26,7 +27,12 @@ def probes(count: int = 16) -> Tensor:
 
 
 def fitted(subject: Subject, seed: int = 0) -> Any:
-    """Return the encoder, learned from the curve."""
+    """Return the encoder, learned from the curve; what else its learning changed is undone."""
+    with kept():
+        return _fitted(subject, seed)
+
+
+def _fitted(subject: Subject, seed: int = 0) -> Any:
     encoder = subject.build()
     encoder.fit(data(), subject.context(seed, 0))
     return encoder
@@ -93,11 +99,10 @@ def same_seed_same_bits(subject: Subject) -> None:
 @check("encoder")
 def global_randomness_is_untouched(subject: Subject) -> None:
     """Random numbers come from the context, never from or into a global generator."""
-    states = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
-    fitted(subject)
-    require(torch.equal(torch.random.get_rng_state(), states[0]), "it used torch's generator")
-    now = np.random.get_state()[1]  # type: ignore[index] # noqa: NPY002
-    require(np.array_equal(now, states[1]), "it used NumPy's generator")
+    with kept() as before:
+        _fitted(subject).encode(probes())
+        used = before.generators_used()
+    require(not used, f"it used the global generator of {' and '.join(used)}")
 
 
 @check("encoder")

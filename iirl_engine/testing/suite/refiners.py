@@ -34,10 +34,13 @@ def proposed(subject: Subject, asked: Repair) -> Sequence[Correction]:
 def flaws_are_closed(subject: Subject) -> None:
     """What is proposed closes flaws of at least one known-answer world, and opens none."""
     closed = 0
+    probes = np.random.default_rng(6).uniform(-1, 1, (1000, 2))
     for world in (Flat(), Cliff()):
         asked = repair(world)
         mended = asked.model.with_corrections(proposed(subject, asked))
         closed += int((mended(asked.flaws.states) <= FLOOR).sum())
+        opened = world.is_flaw(probes, mended) & ~world.is_flaw(probes)
+        require(not opened.any(), "what was no flaw becomes one")
     require(closed > 0, "no flaw is closed")
 
 
@@ -57,10 +60,11 @@ def corrections_can_be_taken_back(subject: Subject) -> None:
     probes = np.random.default_rng(5).uniform(-1, 1, (500, 2))
     before = asked.model(probes)
     corrections = proposed(subject, asked)
-    asked.model.with_corrections(corrections)
     require(np.array_equal(asked.model(probes), before), "the former reward changed")
     ids = [correction.id for correction in corrections]
     require(len(set(ids)) == len(ids), "two corrections share an id")
+    asked.model.with_corrections(corrections)(probes)
+    require(np.array_equal(asked.model(probes), before), "the former reward changed")
 
 
 @check("refiner")

@@ -19,6 +19,7 @@ from iirl_engine.builtin.norms import SupportNorm
 from iirl_engine.builtin.options import SupportOptions
 from iirl_engine.demonstrations import check
 from iirl_engine.options import NoOptions
+from iirl_engine.testing.worlds import OneMinus
 
 FLOOR = 0.01
 AUDITORS: list[tuple[Any, Any]] = [
@@ -46,20 +47,6 @@ class Loss(iirl.Encoder[NoOptions]):
         return {}
 
     def restore(self, tensors: Any, demonstrations: iirl.Demonstrations) -> None: ...
-
-
-class OneMinus(iirl.Mapping[NoOptions]):
-    """R = 1 - L, cut to [0, 1]."""
-
-    def fit(self, loss: Tensor, context: iirl.Context) -> None: ...
-
-    def map(self, loss: Tensor) -> Tensor:
-        return (1 - loss).clamp(0, 1)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {}
-
-    def restore(self, tensors: Any) -> None: ...
 
 
 def world(loss: Any, width: int = 2) -> iirl.RewardModel:

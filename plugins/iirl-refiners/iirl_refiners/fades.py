@@ -64,6 +64,8 @@ class NormMask(Refiner[NormMaskOptions]):
         model, added = repair.model, list[Correction]()
         for name in names:
             most = _WIDEST * -float(model.norms[name].violation(good).min())
+            if most <= 0:  # every known-good state lies on the limit: there is no room inside
+                continue
             # Near two limits a state loses to both fades: each is sized with those before it.
             width = widest(model, repair, name, 0.0, most, self.options.max_loss)
             new = _new(model, context, name, -width, 0.0)

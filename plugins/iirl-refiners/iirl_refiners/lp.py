@@ -165,15 +165,17 @@ def _flawed_neighbourhood(
     """
     flaws = repair.flaws.states
     gaps = np.asarray(tree.query(flaws)[0])
-    near = np.repeat(flaws, _AROUND_FLAW, axis=0)
-    near_scale = np.repeat(gaps / 2, _AROUND_FLAW)
-    rim = np.repeat(good, _AROUND_GOOD, axis=0)
-    rim_scale = np.full(len(rim), np.quantile(gaps, 0.25))
-    centers = np.concatenate([near, rim])
-    scales = np.concatenate([near_scale, rim_scale])
-    if len(centers) > _POOL:
-        some = generator.choice(len(centers), _POOL, replace=False)
-        centers, scales = centers[some], scales[some]
+    # Row numbers first: the states themselves, so often repeated, may not fit into memory.
+    rows = np.concatenate(
+        [
+            np.repeat(np.arange(len(flaws)), _AROUND_FLAW),
+            np.repeat(np.arange(len(flaws), len(flaws) + len(good)), _AROUND_GOOD),
+        ]
+    )
+    if len(rows) > _POOL:
+        rows = rows[generator.choice(len(rows), _POOL, replace=False)]
+    centers = np.concatenate([flaws, good])[rows]
+    scales = np.concatenate([gaps / 2, np.full(len(good), np.quantile(gaps, 0.25))])[rows]
     noise = generator.standard_normal(centers.shape)
     domain = repair.model.domain
     drawn = np.clip(centers + scales[:, None] * noise, domain.low, domain.high)
@@ -191,7 +193,7 @@ def _width(repair: Repair) -> float:
 def _profiles(states: Array, centers: Array, radii: Array) -> sparse.csr_array:
     """Return φ of each state and kernel, `[n, k]`, without the zeros."""
     kernels = Kernels(
-        id="", refiner="", round=0, centers=centers, radii=radii, strengths=np.ones(len(radii))
+        id="all", refiner="", round=0, centers=centers, radii=radii, strengths=np.ones(len(radii))
     )
     blocks = np.array_split(states, max(1, len(states) * len(centers) // 2**22))
     return sparse.vstack(

@@ -1,0 +1,1 @@
+"""An auditor for iirl-engine: lines through pairs of expert states."""

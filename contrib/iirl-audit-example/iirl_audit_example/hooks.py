@@ -1,0 +1,21 @@
+"""What this plugin offers; imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from iirl_audit_example.options import SegmentOptions
+from iirl_engine import Offer, hookimpl
+
+IIRL_API = 1
+
+
+@hookimpl
+def iirl_auditors() -> Iterator[Offer]:
+    """Offer the auditor."""
+    yield Offer(
+        "segment",
+        "iirl_audit_example.segment:Segment",
+        SegmentOptions,
+        "out-of-distribution: lines through pairs of expert states",
+    )

@@ -1,0 +1,126 @@
+"""One strategy of every kind, as short as it can be and still be right."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from iirl_engine import api
+from iirl_engine.api import Code, Failure, Judgement
+from iirl_engine.demonstrations import check
+from iirl_engine.patches import Kernels
+
+
+class Source(api.Source):
+    def load(self, context):
+        states = context.generator().normal(size=(20, 3))
+        return check(states, origin="careful")
+
+
+class Encoder(api.Encoder):
+    def fit(self, demonstrations, context):
+        jitter = context.generator().normal(size=3)
+        self.mean = torch.tensor(demonstrations.states.mean(axis=0) + 1e-3 * jitter)
+
+    def encode(self, states):
+        loss = (states - self.mean).square().sum(dim=1)
+        return Code(states, loss)
+
+    def tensors(self):
+        return {"mean": self.mean}
+
+    def restore(self, tensors, demonstrations):
+        self.mean = tensors["mean"]
+
+
+class Mapping(api.Mapping):
+    def fit(self, loss, context):
+        self.scale = loss.mean().clamp(min=1e-6).reshape(1)
+
+    def map(self, loss):
+        return torch.exp(-loss / self.scale)
+
+    def tensors(self):
+        return {"scale": self.scale}
+
+    def restore(self, tensors):
+        self.scale = tensors["scale"]
+
+
+class Norm(api.Norm):
+    def fit(self, demonstrations, context):
+        states = torch.tensor(demonstrations.states)
+        self.mean = states.mean(dim=0)
+        self.radius = self.options.reach * (states - self.mean).norm(dim=1).amax().reshape(1)
+
+    def violation(self, states):
+        return torch.linalg.vector_norm(states - self.mean, dim=1) - self.radius
+
+    def tensors(self):
+        return {"mean": self.mean, "radius": self.radius}
+
+    def restore(self, tensors, demonstrations):
+        self.mean, self.radius = tensors["mean"], tensors["radius"]
+
+
+class Auditor(api.Auditor):
+    family = "out-of-distribution"
+
+    def audit(self, target, context):
+        generator = context.generator()
+        while target.remaining > 0:
+            count = min(256, target.remaining)
+            share = torch.tensor(generator.random((count, len(target.low))))
+            states = target.low + share * (target.high - target.low)
+            reward = target.reward(states)
+            suspect = (reward > target.floor) & (target.violation(states) > 0)
+            yield states[suspect]
+
+
+class Triage(api.Triage):
+    def rank(self, flaws, context):
+        return np.argsort(-flaws.violations, kind="stable")
+
+
+class Refiner(api.Refiner):
+    def propose(self, repair, context):
+        count = len(repair.flaws)
+        radii = np.full(count, 0.15)
+        strengths = np.ones(count)
+        return [
+            Kernels(
+                id=f"r{context.round}-careful",
+                refiner=context.id,
+                round=context.round,
+                centers=repair.flaws.states,
+                radii=radii,
+                strengths=strengths,
+            )
+        ]
+
+
+class Gate(api.Gate):
+    def judge(self, candidate, evidence, context):
+        lost = evidence.original - candidate.model(evidence.known_good)
+        worst = float(lost.max())
+        ok = worst <= 0.5
+        reason = "" if ok else f"a known-good state loses {worst:.3g}"
+        return Judgement(context.id, ok, {"worst": worst}, reason)
+
+
+class Executor(api.Executor):
+    def map(self, function, items):
+        results = []
+        for item in items:
+            try:
+                results.append(function(item))
+            except Exception as error:
+                results.append(Failure(f"{type(error).__name__}: {error}", ""))
+        return results
+
+
+class Reporter(api.Reporter):
+    def write(self, report, folder):
+        file = folder / "open.txt"
+        file.write_text(f"open flaws: {int(report.still_open.sum())}\n")
+        return [file]

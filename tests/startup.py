@@ -1,0 +1,60 @@
+"""Many small plugins on a path, to see what each costs at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.distributions import write_installed
+
+COUNT = 20
+KINDS = ("auditors", "encoders", "norms")
+OPTIONS = """
+    import attrs
+
+    from iirl_engine import option
+
+
+    @attrs.frozen(kw_only=True)
+    class AuditorsOptions:
+        budget: int = option(1024, ge=1, help="reward queries per round")
+        spread: float = option(0.5, gt=0, le=1, help="share of the domain that is searched")
+
+
+    @attrs.frozen(kw_only=True)
+    class EncodersOptions:
+        width: int = option(16, ge=1, help="features of the code")
+        steps: int = option(200, ge=1, help="steps of the optimiser")
+        rate: float = option(1e-3, gt=0, help="its learning rate")
+
+
+    @attrs.frozen(kw_only=True)
+    class NormsOptions:
+        features: tuple[str, ...] = option((), help="names of the features it looks at")
+        limit: float = option(1.0, help="what they may not exceed")
+"""
+
+
+def write_plugins(folder: Path, heavy: Mapping[int, str] | None = None) -> tuple[str, ...]:
+    """Write the distributions, `heavy` being what some of their hook modules import too."""
+    names = tuple(f"acme-{number:02}" for number in range(COUNT))
+    for number, name in enumerate(names):
+        first = (heavy or {}).get(number, "")
+        files = {"hooks.py": _hooks(name.replace("-", "_"), first), "options.py": OPTIONS}
+        write_installed(folder, name, files=files)
+    return names
+
+
+def _hooks(package: str, first: str) -> str:
+    lines = [first, "from iirl_engine import Offer, hookimpl"]
+    lines += [f"import {package}.options as options", "IIRL_API = 1"]
+    short = package.replace("_", "-")
+    for kind in KINDS:
+        strategy = kind.removesuffix("s")
+        lines += ["@hookimpl", f"def iirl_{kind}():"]
+        lines += [
+            f'    yield Offer("{short}-{which}", "{package}.thing:{which.capitalize()}", '
+            f'options.{kind.capitalize()}Options, "the {which} {strategy}")'
+            for which in ("quick", "thorough")
+        ]
+    return "\n".join(lines) + "\n"
