@@ -195,6 +195,8 @@ class RewardModel:
     def base(self, states: Tensor) -> Tensor:
         """Return the reward before corrections, g(L(s)), `[n]`, of finite float64 states."""
         loss = _one_each(self.encoder.encode(states).loss, states, "the encoder's loss")
+        # A mapping that cuts its answer to [0, 1] would take a loss of -Inf for the best of all.
+        loss = torch.where(loss == -torch.inf, torch.nan, loss)
         return _one_each(self.mapping.map(loss), states, "the mapping")
 
     def violations(self, states: Tensor) -> dict[str, Tensor]:

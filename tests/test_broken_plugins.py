@@ -291,7 +291,7 @@ def test_show_and_check_of_a_broken_plugin_give_its_reason(folders: dict[str, Pa
     assert BROKEN["raises"].reason in shown.said
     checked = environment.iirl("plugins", "check", "acme-raises")
     assert checked.code == 5
-    assert f"FAIL loads broken: {BROKEN['raises'].reason}" in checked.said
+    assert f"failed plugin acme-raises: loads broken: {BROKEN['raises'].reason}" in checked.said
 
 
 def test_distribution_that_is_no_plugin_is_left_alone_however_damaged(tmp_path: Path) -> None:
@@ -475,9 +475,10 @@ def test_check_finds_a_target_that_does_not_fit(target: str, tmp_path: Path) -> 
     code, problem, _ = TARGETS[target]
     checked = with_target(tmp_path, code).iirl("plugins", "check", "acme-bad")
     assert checked.code == 5
-    assert "ok loads" in checked.said
-    fit = f"FAIL auditor thing: target fits its kind auditor acme-bad:thing {problem}"
+    assert "ok plugin acme-bad: loads" in checked.said
+    fit = "failed auditor thing: target-is-of-its-kind"
     assert fit in checked.said
+    assert problem in checked.said
 
 
 def test_check_names_a_heavy_import(tmp_path: Path) -> None:
@@ -487,4 +488,5 @@ def test_check_names_a_heavy_import(tmp_path: Path) -> None:
     )
     checked = environment.iirl("plugins", "check", "acme-heavy")
     assert checked.code == 5
-    assert "FAIL hook module is light acme_heavy.hooks imports numpy, scipy" in checked.said
+    assert "failed plugin acme-heavy: hook-module-is-light" in checked.said
+    assert "acme_heavy.hooks imports numpy, scipy" in checked.said

@@ -290,11 +290,11 @@ CARELESS = {
     "looks at one half only": spoilt(
         "known-flaws-are-found", "auditor", SHARE, SHARE + "\nshare[:, 0] *= 0.5"
     ),
-    "reports whatever is endorsed": spoilt(
-        "findings-are-what-they-seem", "auditor", SUSPECT, "suspect = reward > target.floor"
-    ),
-    "needs rewards below 1": spoilt(
-        "bad-rewards-are-survived", "auditor", SUSPECT, SUSPECT + "\nreward[reward < 1].amax()"
+    "needs some reward above 0": spoilt(
+        "bad-rewards-are-survived",
+        "auditor",
+        SUSPECT,
+        SUSPECT + "\nassert len(reward) < 200 or reward.any()",
     ),
     "swallows what the reward raises": spoilt(
         "crash-is-reported",

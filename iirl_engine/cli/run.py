@@ -86,7 +86,7 @@ def _run(
                 "--disable names no installed plugin", got=name, known=installed, next_step=hint
             )
     with _progress() as show:
-        show(f"chain {chain}: checked")
+        show(f"chain {chain.name}: checked")
         from iirl_engine.flywheel import Flywheel
         from iirl_engine.rundir import free_folder
 
@@ -134,7 +134,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
         console = Console(stderr=True, highlight=False)
         handler = RichHandler(console=console, show_time=False, show_path=False)
-        with _logging(handler), console.status("working") as status:
+        with _logging(handler), console.status("working"):
 
             def show(line: str) -> None:
                 console.print(line, markup=False)

@@ -115,16 +115,6 @@ def known_flaws_are_found(subject: Subject) -> None:
 
 
 @check("auditor")
-def findings_are_what_they_seem(subject: Subject) -> None:
-    """Most of what is reported is a flaw: no flood of states that verification must reject."""
-    world = Cliff()
-    states = audit(subject, world.model).states
-    if len(states):
-        share = world.is_flaw(states).mean()
-        require(share >= 0.5, f"only {share:.0%} of the reported states are flaws")
-
-
-@check("auditor")
 def bad_rewards_are_survived(subject: Subject) -> None:
     """A reward of NaN or Inf is no finding and no crash."""
     for value in (torch.nan, torch.inf, -torch.inf):

@@ -1,7 +1,6 @@
-"""Join the two pictures of a run's report into one: `python docs/images/figure1.py REPORT`.
+"""Join the two pictures of a run's report into one: `python docs/images/join.py REPORT PNG`.
 
-`docs/images/figure1.png` comes from `iirl demo figure1 --out runs/figure1` and this script with
-`runs/figure1/report.html`.
+`docs/images/figure1.png` and `pointmaze.png` come from the reports that `make demo` writes.
 """
 
 from __future__ import annotations
@@ -33,4 +32,4 @@ def joined(page: str) -> bytes:
 
 if __name__ == "__main__":
     page = Path(sys.argv[1]).read_text(encoding="utf-8")
-    Path(__file__).with_suffix(".png").write_bytes(joined(page))
+    Path(sys.argv[2]).write_bytes(joined(page))
