@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from iirl_engine.flywheel import Flywheel
     from iirl_engine.hookspecs import hookimpl
+    from iirl_engine.offer import Offer
     from iirl_engine.options import option
     from iirl_engine.patches import Fade, Kernels
     from iirl_engine.records import (
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
         Flaws,
         Judgement,
         NormSpec,
-        Offer,
         Outcome,
         Repair,
         Report,
@@ -71,11 +71,11 @@ _HOME = {
     ),
     "flywheel": "Flywheel",
     "hookspecs": "hookimpl",
+    "offer": "Offer",
     "options": "option",
     "patches": "Fade Kernels",
     "records": (
-        "Candidate Demonstrations Domain Evidence Flaws Judgement NormSpec Offer Outcome Repair "
-        "Report"
+        "Candidate Demonstrations Domain Evidence Flaws Judgement NormSpec Outcome Repair Report"
     ),
     "release": "load_release",
     "reward": "RewardModel",

@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from iirl_engine.offer import Offer
     from iirl_engine.records import (
         Candidate,
         Evidence,
         FlawsFound,
-        Offer,
         ReleaseMade,
         RoundFinished,
         RunStarted,

@@ -49,10 +49,10 @@ def import_limit() -> float:
     return limit
 
 
-def within_limit(task: Callable[[], T], limit: float, slow: str) -> T | Raised:
+def within_limit(task: Callable[[], T], limit: float, slow: Callable[[], str]) -> T | Raised:
     """Do a plugin's work in a thread of its own, so that one that hangs can be left behind.
 
-    What it prints goes to stderr: stdout is for results.
+    What it prints goes to stderr: stdout is for results. `slow` says what was not done in time.
     """
     done: Future[T] = Future()
 
@@ -63,11 +63,11 @@ def within_limit(task: Callable[[], T], limit: float, slow: str) -> T | Raised:
             done.set_exception(error)
 
     with contextlib.redirect_stdout(sys.stderr):
-        threading.Thread(target=work, name=slow, daemon=True).start()
+        threading.Thread(target=work, daemon=True).start()
         try:
             error = done.exception(limit)
         except TimeoutError:
-            raise LoadError(f"{slow} within {limit:g} s (IIRL_IMPORT_LIMIT)") from None
+            raise LoadError(f"{slow()} within {limit:g} s (IIRL_IMPORT_LIMIT)") from None
     return done.result() if error is None else Raised(error)
 
 
@@ -86,7 +86,7 @@ def import_hook_module(module_name: str, requires: Iterable[str], limit: float) 
     done = within_limit(
         lambda: importlib.import_module(module_name),
         limit,
-        f"slow import: a hook module imports nothing heavy; {module_name} was not imported",
+        lambda: f"slow import: a hook module imports nothing heavy; {module_name} was not imported",
     )
     if isinstance(done, Raised):
         raise LoadError(_import_reason(done.error, module_name, requires)) from done.error

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from iirl_engine.options import NoOptions
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -43,28 +41,6 @@ def _frozen_mapping(given: Mapping[str, float]) -> Mapping[str, float]:
 
 def _plain(_: object, __: object, value: Any) -> Any:
     return dict(value) if isinstance(value, types.MappingProxyType) else value
-
-
-@attrs.frozen
-class Offer:
-    """One strategy that a plugin offers.
-
-    Parameters
-    ----------
-    name
-        Kebab-case name used in chain files.
-    target
-        `"package.module:Class"`, imported when a chain uses it.
-    options
-        Frozen attrs class with the strategy's options, in a module that imports nothing heavy.
-    summary
-        One line for `iirl plugins list`.
-    """
-
-    name: str
-    target: str
-    options: type[Any] = NoOptions
-    summary: str = ""
 
 
 @attrs.frozen

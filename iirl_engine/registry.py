@@ -16,8 +16,8 @@ from iirl_engine.errors import PluginError, did_you_mean
 from iirl_engine.hookspecs import KINDS
 from iirl_engine.installed import normalise
 from iirl_engine.isolation import told
+from iirl_engine.offer import Offer
 from iirl_engine.plugins import FIRST_PARTY, Plugin, Plugins
-from iirl_engine.records import Offer
 
 
 @attrs.frozen

@@ -173,7 +173,7 @@ def test_run_json_prints_one_documented_object_and_progress_goes_to_stderr(finis
     assert body["seconds"] == pytest.approx(sum(turn["seconds"] for turn in body["rounds"]))
     assert {"dist": "iirl-engine", "version": __version__} in body["plugins"]
     told = finished.done.err.splitlines()
-    assert told[0] == f"chain {finished.chain}: checked"
+    assert told[0] == f"chain {finished.chain.name}: checked"
     assert sum(line.startswith("round 1:") for line in told) >= 1
 
 

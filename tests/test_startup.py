@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.distributions import Environment
-from tests.startup import KINDS, write_plugins
+from tests.startup import OPTIONS, write_plugins
 
 HEAVY = {"torch", "scipy", "numpy", "matplotlib", "pytest", "hypothesis"}
 
@@ -45,7 +45,7 @@ def test_every_one_of_many_plugins_is_listed(light: tuple[Path, tuple[str, ...]]
     assert [name for name in names if name not in said] == []
     rows = {row["dist"]: row for row in environment.iirl("plugins", "list", "--json").json()}
     assert {rows[name]["status"] for name in names} == {"loaded"}
-    assert {sum(map(len, rows[name]["offers"].values())) for name in names} == {2 * len(KINDS)}
+    assert {sum(map(len, rows[name]["offers"].values())) for name in names} == {2 * len(OPTIONS)}
 
 
 def test_a_heavy_hook_module_among_many_is_named(twenty: Path) -> None:

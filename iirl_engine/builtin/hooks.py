@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from iirl_engine.builtin import options as o
 from iirl_engine.hookspecs import hookimpl
-from iirl_engine.records import Offer
+from iirl_engine.offer import Offer
 
 IIRL_API = 1
 _HERE = "iirl_engine.builtin"

@@ -3,8 +3,9 @@
     python -m tests.benchmarks.startup
 
 CPU time, user and system, of a process with the engine, its plugins and twenty further
-distributions of six offers each on the path, less that of a bare interpreter: the median of
-twenty runs after two that fill the caches. The target is 150 ms.
+distributions on the path, less that of a bare interpreter: the median of twenty runs after two
+that fill the caches. The twenty offer two strategies with one options class each, then six with
+three. The target is 150 ms.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.startup import COUNT, write_plugins
+from tests.startup import COUNT, OPTIONS, write_plugins
 
 RUNS = 20
 TARGET = 0.150
@@ -51,19 +52,21 @@ def median(command: Sequence[str], folder: Path) -> float:
 
 
 def main() -> None:
-    """Print one line per command."""
+    """Print one line per command, for small plugins and for large ones."""
     iirl = str(Path(sysconfig.get_path("scripts")) / "iirl")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_plugins(folder)
-        bare = median([sys.executable, "-c", "pass"], folder)
-        print(f"CPU time in ms, median of {RUNS}, {COUNT} further plugins installed")
-        print(f"{'command':<20}{'CPU':>7}{'over bare':>11}{'target':>8}")
-        print(f"{'python -c pass':<20}{1000 * bare:>7.0f}")
-        for arguments in (["--help"], ["plugins", "list"]):
-            whole = median([sys.executable, iirl, *arguments], folder)
-            over = f"{1000 * (whole - bare):>11.0f}{1000 * TARGET:>8.0f}"
-            print(f"{'iirl ' + ' '.join(arguments):<20}{1000 * whole:>7.0f}{over}")
+    print(f"CPU time in ms, median of {RUNS}, {COUNT} further plugins installed")
+    print(f"{'offers each':<13}{'command':<20}{'CPU':>7}{'over bare':>11}{'target':>8}")
+    for kinds in (("auditors",), tuple(OPTIONS)):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write_plugins(folder, kinds=kinds)
+            offers = f"{2 * len(kinds):<13}"
+            bare = median([sys.executable, "-c", "pass"], folder)
+            print(f"{offers}{'python -c pass':<20}{1000 * bare:>7.0f}")
+            for arguments in (["--help"], ["plugins", "list"]):
+                whole = median([sys.executable, iirl, *arguments], folder)
+                over = f"{1000 * (whole - bare):>11.0f}{1000 * TARGET:>8.0f}"
+                print(f"{offers}{'iirl ' + ' '.join(arguments):<20}{1000 * whole:>7.0f}{over}")
 
 
 if __name__ == "__main__":
