@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,8 +60,9 @@ class _FormulaNorm(Norm[Any]):
     def restore(self, tensors: Mapping[str, Tensor], demonstrations: Demonstrations) -> None:
         self.bind(demonstrations.feature_names)
 
+    @abc.abstractmethod
     def bind(self, names: tuple[str, ...]) -> None:
-        raise NotImplementedError
+        """Find the columns of the features that the norm names."""
 
 
 class BoxNorm(_FormulaNorm):

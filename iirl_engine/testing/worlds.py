@@ -8,6 +8,7 @@ magnitude, and the forbidden share of the domain is 1 - 0.5^d. The floor is 0.01
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Callable, Mapping
 
@@ -65,7 +66,7 @@ class OneMinus(api.Mapping[NoOptions]):
         """Take back nothing."""
 
 
-class World:
+class World(abc.ABC):
     """A reward with known flaws.
 
     Parameters
@@ -92,13 +93,13 @@ class World:
             Domain((-1.0,) * width, (1.0,) * width),
         )
 
+    @abc.abstractmethod
     def reward(self, states: Tensor) -> Tensor:
         """Return the reward `[n]` of states `[n, d]`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def flawed_share(self) -> float:
         """Return the share of the domain's volume that is endorsed and forbidden."""
-        raise NotImplementedError
 
     def is_flaw(
         self, states: NDArray[np.float64], model: RewardModel | None = None

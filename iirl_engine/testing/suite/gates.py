@@ -9,14 +9,17 @@ from iirl_engine.records import Candidate, Evidence, Judgement
 from iirl_engine.reward import RewardModel
 from iirl_engine.testing.kit import Subject, check, require
 from iirl_engine.testing.suite.refiners import repair
-from iirl_engine.testing.worlds import FLOOR, Bowl, Cliff, World
+from iirl_engine.testing.worlds import ALLOWED, FLOOR, Bowl, Cliff, World
 
 
 class _Ruined(World):
     """Everything allowed gets 0, everything forbidden 1."""
 
     def reward(self, states: torch.Tensor) -> torch.Tensor:
-        return (states.abs().amax(dim=1) > 0.5).to(torch.float64)
+        return (states.abs().amax(dim=1) > ALLOWED).to(torch.float64)
+
+    def flawed_share(self) -> float:
+        return float(1 - ALLOWED**self.width)
 
 
 def judged(subject: Subject, model: RewardModel, current: World) -> Judgement:
