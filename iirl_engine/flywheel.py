@@ -51,6 +51,7 @@ from iirl_engine.release import (
 )
 from iirl_engine.reward import RewardModel
 from iirl_engine.rundir import claimed, free_folder
+from iirl_engine.stable import stable_release
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class Flywheel:
         knowledge = Knowledge(self.out)
         try:
             run = _Run(self.chain, self.out, knowledge, lambda line: None)
-            return run.write_reports(_built(self.chain.reports))[1]
+            return list(run.write_reports(_built(self.chain.reports)).reports)
         finally:
             knowledge.close()
 
@@ -165,21 +166,19 @@ class _Run:
             rounds.append(self._round(len(rounds) + 1))
             self._promote(rounds)
             self._observe(len(rounds), "iirl_round_finished", RoundFinished(self.out, rounds[-1]))
-        return self.write_reports(reporters)[0]
+        return self.write_reports(reporters)
 
-    def write_reports(self, reporters: Sequence[tuple[Step, Any]]) -> tuple[Outcome, list[Path]]:
+    def write_reports(self, reporters: Sequence[tuple[Step, Any]]) -> Outcome:
         """Write every report from what the knowledge base and the releases hold."""
-        folder = self.out / RELEASES
         releases = self.knowledge.releases()
         if not releases:
             raise KnowledgeError("the run has made no release yet", where=self.out)
-        newest = folder / f"{max(releases):04d}"
         before, after = self._release(0), self._release(max(releases))
         flaws = self.knowledge.flaws(after.width)
         still_open = self._endorsed(after, flaws.states)
         outcome = Outcome(
             run=self.out,
-            release=newest,
+            release=self.out / RELEASES / f"{max(releases):04d}",
             rounds=self.knowledge.rounds(),
             open_flaws=int(still_open.sum()),
             plugins=self.chain.plugins,
@@ -191,7 +190,7 @@ class _Run:
         for step, reporter in reporters:
             with blame(step, "write its report"):
                 files.extend(reporter.write(report, self.out))
-        return attrs.evolve(outcome, reports=tuple(files)), files
+        return attrs.evolve(outcome, reports=tuple(files))
 
     def _start(self) -> None:
         """Have the demonstrations, release 0 and the newest release at hand."""
@@ -483,21 +482,6 @@ class _Decision:
     vetoes: tuple[str, ...] = ()
     release: int | None = None
     manifest: str | None = None
-
-
-def stable_release(rounds: Sequence[Round]) -> int | None:
-    """Return the release that finished rounds endorse, or None.
-
-    A release is endorsed by the round that made it, and the newest one by a round that finds
-    nothing; but never by a round with a failed audit or a veto.
-    """
-    newest, stable = 0, None
-    for finished in rounds:
-        newest = newest if finished.release is None else finished.release
-        clean = finished.confirmed == 0 and finished.open == 0
-        if finished.sound and not finished.vetoes and (finished.release is not None or clean):
-            stable = newest
-    return stable
 
 
 def _judgement(name: str, said: Judgement) -> Judgement:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from iirl_engine.flywheel import stable_release
 from iirl_engine.records import AuditStatus, AuditSummary, Round
+from iirl_engine.stable import stable_release
 
 
 def turn(
