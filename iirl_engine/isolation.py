@@ -12,8 +12,8 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from typing import Literal, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, Self, TypeVar
 
 import attrs
 
@@ -49,28 +49,6 @@ def import_limit() -> float:
     return limit
 
 
-def within_limit(task: Callable[[], T], limit: float, slow: Callable[[], str]) -> T | Raised:
-    """Do a plugin's work in a thread of its own, so that one that hangs can be left behind.
-
-    What it prints goes to stderr: stdout is for results. `slow` says what was not done in time.
-    """
-    done: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            done.set_result(task())
-        except BaseException as error:
-            done.set_exception(error)
-
-    with contextlib.redirect_stdout(sys.stderr):
-        threading.Thread(target=work, daemon=True).start()
-        try:
-            error = done.exception(limit)
-        except TimeoutError:
-            raise LoadError(f"{slow()} within {limit:g} s (IIRL_IMPORT_LIMIT)") from None
-    return done.result() if error is None else Raised(error)
-
-
 @attrs.frozen
 class Raised:
     """What a plugin's code raised, be it `SystemExit`."""
@@ -78,14 +56,66 @@ class Raised:
     error: BaseException
 
 
-def import_hook_module(module_name: str, requires: Iterable[str], limit: float) -> types.ModuleType:
+class Isolation:
+    """Does the work of plugins in a thread, so that one that hangs can be left behind.
+
+    One thread serves until a task hangs in it: starting one for each takes too long.
+
+    Parameters
+    ----------
+    limit
+        Seconds that a task may take.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._tasks: SimpleQueue[Callable[[], Any] | None]
+        self._results: SimpleQueue[Any]
+        self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tasks.put(None)
+
+    def __call__(self, task: Callable[[], T], slow: Callable[[], str]) -> T | Raised:
+        """Return what a task returns or raises; a `LoadError` when that takes too long.
+
+        What it prints goes to stderr: stdout is for results. `slow` says what was not done in time.
+        """
+        with contextlib.redirect_stdout(sys.stderr):
+            self._tasks.put(task)
+            try:
+                done: T | Raised = self._results.get(timeout=self._limit)
+            except Empty:
+                self._tasks.put(None)
+                self._start()
+                raise LoadError(f"{slow()} within {self._limit:g} s (IIRL_IMPORT_LIMIT)") from None
+        return done
+
+    def _start(self) -> None:
+        self._tasks, self._results = SimpleQueue(), SimpleQueue()
+        threading.Thread(target=_serve, args=(self._tasks, self._results), daemon=True).start()
+
+
+def _serve(tasks: SimpleQueue[Callable[[], Any] | None], results: SimpleQueue[Any]) -> None:
+    while task := tasks.get():
+        try:
+            results.put(task())
+        except BaseException as error:
+            results.put(Raised(error))
+
+
+def import_hook_module(
+    module_name: str, requires: Iterable[str], isolation: Isolation
+) -> types.ModuleType:
     """Import a hook module, or raise a `LoadError` that says why it cannot be.
 
     `requires` are the requirements of its distribution, for the hint about a missing one.
     """
-    done = within_limit(
+    done = isolation(
         lambda: importlib.import_module(module_name),
-        limit,
         lambda: f"slow import: a hook module imports nothing heavy; {module_name} was not imported",
     )
     if isinstance(done, Raised):

@@ -14,15 +14,16 @@ import datetime
 import math
 import operator
 import re
-import tomllib
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 
 from iirl_engine.errors import Problem, did_you_mean
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 O = TypeVar("O")
 
@@ -288,6 +289,8 @@ def _hint(value: object, kind: Any) -> str:
     texts = [a for part in (kind, *get_args(kind)) for a in get_args(part) if isinstance(a, str)]
     if meant := did_you_mean(value, texts):
         return meant
+    import tomllib
+
     try:
         _convert(tomllib.loads(f"value = {value}")["value"], kind)
     except (ValueError, RecursionError, _Mismatch):

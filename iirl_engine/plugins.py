@@ -7,12 +7,13 @@ isolation: whatever goes wrong in one is its own status and reason, and the othe
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sys
 import time
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, Literal
 
 import attrs
@@ -23,12 +24,12 @@ from iirl_engine.errors import did_you_mean
 from iirl_engine.hookspecs import API, KINDS, LIFECYCLE, PROJECT
 from iirl_engine.installed import Installed, installed, normalise
 from iirl_engine.isolation import (
+    Isolation,
     LoadError,
     Raised,
     import_hook_module,
     import_limit,
     told,
-    within_limit,
 )
 from iirl_engine.offer import Offer
 from iirl_engine.options import options_schema
@@ -86,10 +87,10 @@ class Plugins:
     def __init__(self, disable: Iterable[str] = ()) -> None:
         from_environment = os.environ.get("IIRL_DISABLE", "").split(",")
         self.disabled = {normalise(n) for n in (*disable, *from_environment) if n.strip()}
-        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager = _Manager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        limit = import_limit()
-        self.all = tuple(self._load(found, limit) for found in installed(FIRST_PARTY))
+        with Isolation(import_limit()) as isolation:
+            self.all = tuple(self._load(found, isolation) for found in installed(FIRST_PARTY))
 
     def __iter__(self) -> Iterator[Plugin]:
         return iter(self.all)
@@ -112,7 +113,7 @@ class Plugins:
         for implementation in sorted(found, key=lambda i: i.trylast - i.tryfirst):
             yield implementation.plugin_name, _by_keyword(implementation)
 
-    def _load(self, found: Installed, limit: float) -> Plugin:
+    def _load(self, found: Installed, isolation: Isolation) -> Plugin:
         name, module_name = found.name, ", ".join(found.modules)
 
         def unusable(status: Status, reason: str, seconds: float = 0.0) -> Plugin:
@@ -126,11 +127,11 @@ class Plugins:
             return unusable("broken", "has more than one entry point in the group iirl_engine")
         started = time.perf_counter()
         try:
-            module = import_hook_module(module_name, found.requires, limit)
+            module = import_hook_module(module_name, found.requires, isolation)
             seconds = time.perf_counter() - started
             _check_api(module, name)
-            self._register(module, name)
-            offers = self._offers(name, limit)
+            hooks = self._register(module, name)
+            offers = self._offers(name, hooks, isolation)
         except LoadError as error:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
@@ -141,11 +142,12 @@ class Plugins:
             "loaded",
             module=module_name,
             offers=offers,
-            hooks=tuple(h for h in LIFECYCLE if any(d == name for d, _ in self.implementations(h))),
+            hooks=tuple(hook for hook in LIFECYCLE if hook in hooks),
             seconds=seconds,
         )
 
-    def _register(self, module: types.ModuleType, name: str) -> None:
+    def _register(self, module: types.ModuleType, name: str) -> set[str]:
+        """Register a hook module and return the names of the hooks it implements."""
         if owner := self._manager.get_name(module):
             raise LoadError(f"its hook module {module.__name__} is that of {owner}")
         try:
@@ -171,12 +173,16 @@ class Plugins:
         for attribute in functions:
             if not hasattr(getattr(module, attribute), f"{PROJECT}_impl"):
                 raise LoadError(f"function {attribute!r} is not marked with @hookimpl")
+        return {caller.name for caller in callers}
 
-    def _offers(self, name: str, limit: float) -> dict[str, tuple[Offer, ...]]:
-        """Ask the plugin's providers, all in one thread: starting one each takes too long."""
+    def _offers(
+        self, name: str, hooks: Container[str], isolation: Isolation
+    ) -> dict[str, tuple[Offer, ...]]:
+        """Ask the plugin's providers, all in one task: handing over each takes too long."""
         providers = [
             (kind, hook, provide)
             for kind, (hook, _) in KINDS.items()
+            if hook in hooks
             for dist, provide in self.implementations(hook)
             if dist == name
         ]
@@ -190,10 +196,19 @@ class Plugins:
                 offers[kind] = before + _collect(asked, provide, before)
 
         if providers:
-            done = within_limit(ask, limit, lambda: f"{asked} did not answer")
+            done = isolation(ask, lambda: f"{asked} did not answer")
             if isinstance(done, Raised):
                 raise done.error
         return {kind: found for kind, found in offers.items() if found}
+
+
+class _Manager(pluggy.PluginManager):
+    """Looks for hooks only among what can be called; pluggy looks at each name with care."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> pluggy.HookimplOpts | None:
+        if type(plugin) is types.ModuleType and not callable(vars(plugin).get(name)):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
 
 
 def _check_api(module: types.ModuleType, name: str) -> None:
@@ -252,9 +267,15 @@ def _check_offer(hook: str, offer: Any, taken: set[str]) -> None:
     if not (isinstance(offer.options, type) and attrs.has(offer.options)):
         raise LoadError(f"{hook} offers {offer.name!r} with options that are no attrs class")
     try:
-        json.dumps(options_schema(offer.options))
+        _check_options(offer.options)
     except Exception as error:
         raise LoadError(
             f"{hook} offers {offer.name!r} with options of a type that a chain file cannot hold: "
             + told(error)
         ) from error
+
+
+@functools.cache
+def _check_options(options: type[Any]) -> None:
+    """Check that a chain file can hold the options; offers may share a class."""
+    json.dumps(options_schema(options))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -166,6 +164,9 @@ def _state(plugin: Plugin) -> str:
 
 def _known_plugin(kind: str, name: str) -> str:
     """Return the distribution that is known to offer a strategy, or nothing."""
+    import tomllib
+    from pathlib import Path
+
     package = Path(__file__).parent
     # Packaged in a wheel, beside the package in a checkout.
     for folder in (package, package.parent / "contrib"):

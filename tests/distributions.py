@@ -1,4 +1,4 @@
-"""Plugin distributions for tests: real files, found by the real `importlib.metadata`.
+"""Plugin distributions for tests: real files, found as installed ones are.
 
 Two ways to make one. `write_project` writes what an author writes, to be built and installed.
 `write_installed` writes what pip leaves in a site-packages folder, for a `PYTHONPATH`: quick
