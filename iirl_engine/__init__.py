@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iirl_engine.api import (
+        Abilities,
         Auditor,
         Code,
         Context,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Norm,
         Refiner,
         Reporter,
+        Schedule,
         Source,
         Triage,
     )
@@ -63,8 +65,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "api": (
-        "Auditor Code Context Encoder Executor Failure Gate Mapping Norm Refiner Reporter Source "
-        "Triage"
+        "Abilities Auditor Code Context Encoder Executor Failure Gate Mapping Norm Refiner Reporter "
+        "Schedule Source Triage"
     ),
     "errors": (
         "ArtifactError ChainError DataError IirlError KnowledgeError PluginError UsageError"
@@ -83,6 +85,7 @@ _HOME = {
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
+    "Abilities",
     "ArtifactError",
     "Auditor",
     "Candidate",
@@ -115,6 +118,7 @@ __all__ = [
     "Report",
     "Reporter",
     "RewardModel",
+    "Schedule",
     "Source",
     "Triage",
     "UsageError",

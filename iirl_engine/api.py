@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import attrs
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from iirl_engine.patches import Correction
 
 __all__ = [
+    "Abilities",
     "Auditor",
     "Candidate",
     "Code",
@@ -50,6 +51,7 @@ __all__ = [
     "Norm",
     "Refiner",
     "Reporter",
+    "Schedule",
     "Source",
     "Strategy",
     "Triage",
@@ -124,16 +126,45 @@ class Code(NamedTuple):
     loss: Tensor
 
 
+@attrs.frozen(kw_only=True)
+class Abilities:
+    """What an encoder can do besides telling experts from strangers; the kit tests each claim.
+
+    Parameters
+    ----------
+    negatives
+        Whether it learns from `Demonstrations.negatives`: they are ignored, used when there are
+        some, or it cannot do without.
+    gradient
+        The loss has a useful gradient almost everywhere.
+    unlearning
+        `unlearn` leaves what a fit on the rest alone would, to 1e-6.
+    incremental
+        `extend` learns from more demonstrations without starting anew.
+    """
+
+    negatives: Literal["ignored", "optional", "required"] = "ignored"
+    gradient: bool = True
+    unlearning: bool = False
+    incremental: bool = False
+
+
 class Encoder(Strategy[O]):
     """E_θ: how unlike the expert a state is, as an expertness loss L(s) >= 0.
 
     Small loss means like the expert. Rows must not depend on their batch, and the loss must be
-    differentiable with respect to the states almost everywhere.
+    differentiable with respect to the states almost everywhere, unless `abilities` denies it.
+
+    Eq. 2 weighs expert state i by β(s_i, t_i) and each negative by β(s, 0): those are
+    `demonstrations.weights` and `demonstrations.negative_weights`, None where all are 1.
+    Without negatives the contrast is implicit: what is unlike the expert gets a high loss.
     """
+
+    abilities: ClassVar[Abilities] = Abilities()
 
     @abc.abstractmethod
     def fit(self, demonstrations: Demonstrations, context: Context) -> None:
-        """Learn from expert states alone."""
+        """Learn from expert states, and from negatives where there are some and it can."""
 
     @abc.abstractmethod
     def encode(self, states: Tensor) -> Code:
@@ -146,6 +177,28 @@ class Encoder(Strategy[O]):
     @abc.abstractmethod
     def restore(self, tensors: MappingOf[str, Tensor], demonstrations: Demonstrations) -> None:
         """Take back what `tensors` returned; the release keeps the expert states themselves."""
+
+    def uncertainty(self, states: Tensor) -> Tensor | None:
+        """Return how little the loss of each of `states [n, d]` can be relied on, `[n]` >= 0.
+
+        In any unit: the engine ranks it among the held-out demonstrations. None, the default,
+        has the engine take the distance to the nearest expert state.
+        """
+        return None
+
+    def unlearn(self, rest: Demonstrations) -> None:
+        """Forget every demonstration but the `rest`, as though fitted on those alone.
+
+        Only encoders whose `abilities.unlearning` says so can, before or after `restore`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot unlearn exactly; fit it anew")
+
+    def extend(self, demonstrations: Demonstrations, context: Context) -> None:
+        """Learn on from `demonstrations`: all of them, those it was fitted on first.
+
+        Only encoders whose `abilities.incremental` says so can, before or after `restore`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} learns from all at once; fit it anew")
 
 
 class Mapping(Strategy[O]):
@@ -166,6 +219,24 @@ class Mapping(Strategy[O]):
     @abc.abstractmethod
     def restore(self, tensors: MappingOf[str, Tensor]) -> None:
         """Take back what `tensors` returned."""
+
+
+class Schedule(Strategy[O]):
+    """β(s, t): how strongly the reward is applied, from 0 to 1; it never rises with time.
+
+    The reward is R(s, t) = β(s, t) R(s). An audit looks at t = 0, where β is largest.
+    """
+
+    def norms(self) -> tuple[str, ...]:
+        """Return the ids of the norms that `strength` asks about; by default none."""
+        return ()
+
+    @abc.abstractmethod
+    def strength(self, states: Tensor, t: Tensor, violations: MappingOf[str, Tensor]) -> Tensor:
+        """Return β `[n]` of `states [n, d]` at times `t [n]` >= 0.
+
+        `violations` gives, for each norm that `norms` names, the violation `[n]` of each state.
+        """
 
 
 class Norm(Strategy[O]):

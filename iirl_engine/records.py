@@ -86,6 +86,9 @@ class Demonstrations:
         Where auditors may look, when the source knows it.
     origin
         Where the data came from, for reports.
+    weights, negative_weights
+        `[n]` and `[m]` β of each state and negative in eq. 2, set by the engine from the chain's
+        schedule; None where all are 1.
     """
 
     states: Array
@@ -98,6 +101,8 @@ class Demonstrations:
     norms: tuple[NormSpec, ...] = ()
     domain: Domain | None = None
     origin: str = ""
+    weights: Array | None = None
+    negative_weights: Array | None = None
 
     @functools.cached_property
     def support(self) -> Support:
