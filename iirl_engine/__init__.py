@@ -65,8 +65,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "api": (
-        "Abilities Auditor Code Context Encoder Executor Failure Gate Mapping Norm Refiner Reporter "
-        "Schedule Source Triage"
+        "Abilities Auditor Code Context Encoder Executor Failure Gate Mapping Norm Refiner "
+        "Reporter Schedule Source Triage"
     ),
     "errors": (
         "ArtifactError ChainError DataError IirlError KnowledgeError PluginError UsageError"

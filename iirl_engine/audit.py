@@ -18,6 +18,7 @@ from iirl_engine.demonstrations import read_only
 from iirl_engine.isolation import told
 from iirl_engine.records import AuditResult, AuditStatus, Demonstrations, Flaws
 from iirl_engine.reward import RewardModel
+from iirl_engine.uncertainty import Sample
 
 
 class BudgetExceeded(RuntimeError):
@@ -45,6 +46,12 @@ class Target:
         self.floor = floor
         self.budget = budget
         self.queries = 0
+        self._probes = Sample(model.width)
+
+    @property
+    def probes(self) -> NDArray[np.float64]:
+        """`[p, d]` an even sample of the states whose reward was asked for."""
+        return self._probes.rows()
 
     @property
     def remaining(self) -> int:
@@ -68,13 +75,13 @@ class Target:
 
     def reward(self, states: Tensor) -> Tensor:
         """Return the reward `[n]` of states `[n, d]`; costs n queries."""
-        self._spend(len(states))
+        self._spend(len(states), states)
         with torch.no_grad():
             return self._model.reward(states)
 
     def reward_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the reward `[n]` and its gradient `[n, d]`; costs 2 n queries."""
-        self._spend(2 * len(states))
+        self._spend(2 * len(states), states)
         return _value_and_gradient(self._model.reward, states)
 
     def violation(self, states: Tensor) -> Tensor:
@@ -86,10 +93,11 @@ class Target:
         """Return the violation `[n]` of the worst norm and its gradient `[n, d]`; free."""
         return _value_and_gradient(self._model.violation, states)
 
-    def _spend(self, count: int) -> None:
+    def _spend(self, count: int, states: Tensor) -> None:
         if count > self.remaining:
             raise BudgetExceeded(f"asked for {count} queries with {self.remaining} left")
         self.queries += count
+        self._probes.add(states)
 
 
 @attrs.frozen(eq=False)
@@ -129,6 +137,7 @@ class AuditJob:
             queries=target.queries,
             seconds=time.process_time() - started,
             reason=reason,
+            probes=target.probes,
         )
 
 

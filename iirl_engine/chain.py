@@ -26,6 +26,7 @@ SINGLE = {
     "source": "source",
     "encoder": "encoder",
     "mapping": "mapping",
+    "schedule": "schedule",
     "triage": "triage",
     "executor": "executor",
 }
@@ -38,6 +39,7 @@ MANY = {
 }
 # What a chain that does not say otherwise gets: all of it the core's own.
 DEFAULTS: dict[str, Any] = {
+    "schedule": {"use": "constant"},
     "triage": {"use": "severity"},
     "executor": {"use": "local"},
     "gate": [{"use": "known-good"}, {"use": "closure"}],
@@ -90,6 +92,7 @@ class Chain:
     source: Step
     encoder: Step
     mapping: Step
+    schedule: Step
     triage: Step
     executor: Step
     norms: tuple[Step, ...]

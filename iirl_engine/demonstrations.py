@@ -121,12 +121,21 @@ def hold_out(
     if len(chosen) == 0:
         return demonstrations
     out = np.isin(groups, chosen)
+    return attrs.evolve(take(demonstrations, ~out), held_out=read_only(demonstrations.states[out]))
+
+
+def take(demonstrations: Demonstrations, rows: NDArray[np.bool_]) -> Demonstrations:
+    """Return demonstrations with some of their expert states, those that a mask `[n]` names."""
+
+    def some(column: NDArray[T] | None) -> NDArray[T] | None:
+        return None if column is None else read_only(column[rows])
+
     return attrs.evolve(
         demonstrations,
-        states=read_only(demonstrations.states[~out]),
-        held_out=read_only(demonstrations.states[out]),
-        t=None if demonstrations.t is None else read_only(demonstrations.t[~out]),
-        episode=None if demonstrations.episode is None else read_only(demonstrations.episode[~out]),
+        states=read_only(demonstrations.states[rows]),
+        t=some(demonstrations.t),
+        episode=some(demonstrations.episode),
+        weights=some(demonstrations.weights),
     )
 
 

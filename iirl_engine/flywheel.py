@@ -6,7 +6,7 @@ import datetime
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,13 @@ from iirl_engine.errors import DataError, KnowledgeError, PluginError
 from iirl_engine.isolation import told
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.layout import RELEASES
-from iirl_engine.learn import known_good_states, learn, load_demonstrations, norm_steps
+from iirl_engine.learn import (
+    keep_allowed,
+    known_good_states,
+    learn,
+    load_demonstrations,
+    norm_steps,
+)
 from iirl_engine.patches import Correction, as_released
 from iirl_engine.records import (
     AuditResult,
@@ -182,6 +188,7 @@ class _Run:
             rounds=self.knowledge.rounds(),
             open_flaws=int(still_open.sum()),
             plugins=self.chain.plugins,
+            demonstrations=read_manifest(self.out / RELEASES / "0000")["screening"],
         )
         report = Report(
             outcome, before, after, flaws, still_open, self.settings.floor, self.chain.dump()
@@ -194,13 +201,17 @@ class _Run:
 
     def _start(self) -> None:
         """Have the demonstrations, release 0 and the newest release at hand."""
-        self.data = load_demonstrations(self.chain)
-        self.norms = norm_steps(self.chain, self.data)
+        loaded = load_demonstrations(self.chain)
+        self.fingerprint = loaded.fingerprint
+        self.norms = norm_steps(self.chain, loaded)
         self.progress(
-            f"source {self.chain.source.id}: {len(self.data.states):,} expert states, "
-            f"{len(self.data.feature_names)} features, {len(self.data.held_out):,} held out"
+            f"source {self.chain.source.id}: {len(loaded.states):,} expert states, "
+            f"{len(loaded.feature_names)} features, {len(loaded.held_out):,} held out"
         )
-        event = RunStarted(self.out, self.chain.dump(), self.chain.plugins, self.data.fingerprint)
+        self.data, self.screening = keep_allowed(self.chain, loaded)
+        for name, count in self.screening.dropped:
+            self._log(0, f"norm {name} forbids {count:,} expert states; they are left out")
+        event = RunStarted(self.out, self.chain.dump(), self.chain.plugins, self.fingerprint)
         self._observe(0, "iirl_run_started", event)
         releases = self.knowledge.releases()
         if releases:
@@ -253,10 +264,9 @@ class _Run:
         self.first, self.model = self._release(0), self._release(newest)
         # A release holds the expert states alone; auditors may look at all of the data.
         self.first, self.model = (
-            RewardModel(m.encoder, m.mapping, m.norms, self.data, m.domain, m.corrections)
-            for m in (self.first, self.model)
+            m.evolve(demonstrations=self.data) for m in (self.first, self.model)
         )
-        if read_manifest(folder / "0000")["data"] != self.data.fingerprint:
+        if read_manifest(folder / "0000")["data"] != self.fingerprint:
             raise DataError(
                 "the demonstrations are not those the run was started with",
                 where=self.data.origin,
@@ -266,7 +276,8 @@ class _Run:
     def _round(self, number: int) -> Round:
         started = time.process_time()
         known = self.knowledge.flaws(self.model.width, before=number).ids
-        verified = verify(self._audit(number), self.model, self.settings.floor, known)
+        results = self._audit(number)
+        verified = verify(results, self.model, self.settings.floor, known)
         for audit in verified:
             self.knowledge.add_flaws(number, audit.new)
         flaws = self.knowledge.flaws(self.model.width)
@@ -276,7 +287,8 @@ class _Run:
             self._observe(number, "iirl_flaws_found", FlawsFound(self.out, number, new))
 
         was_open = self._endorsed(self.model, flaws.states)
-        decision = self._mend(number, flaws, read_only(was_open))
+        probes = np.concatenate([self.model.probes, *_probes(results, self.model.width)])
+        decision = self._mend(number, flaws, read_only(was_open), probes)
         if decision.release is not None:
             self.model = decision.model
         still_open = self._endorsed(self.model, flaws.states)
@@ -310,7 +322,9 @@ class _Run:
         )
         return summary
 
-    def _mend(self, number: int, flaws: Flaws, was_open: NDArray[np.bool_]) -> _Decision:
+    def _mend(
+        self, number: int, flaws: Flaws, was_open: NDArray[np.bool_], probes: Array
+    ) -> _Decision:
         """Propose corrections for the open flaws, have them judged, and release what passes."""
         evidence = Evidence(
             current=self.model,
@@ -319,7 +333,7 @@ class _Run:
             known_good=self.known_good,
             original=self.original,
             floor=self.settings.floor,
-            data=self.data.fingerprint,
+            data=self.fingerprint,
         )
         newest = max(self.knowledge.releases())
         if not was_open.any():
@@ -337,8 +351,9 @@ class _Run:
             return _Decision(self.model, judgements)
         if vetoes := self._vetoes(candidate, evidence):
             return _Decision(self.model, judgements, vetoes)
-        manifest = self._write(newest + 1, candidate.model, judgements)
-        return _Decision(candidate.model, judgements, (), newest + 1, manifest)
+        released = candidate.model.evolve(probes=probes)
+        manifest = self._write(newest + 1, released, judgements)
+        return _Decision(released, judgements, (), newest + 1, manifest)
 
     def _audit(self, number: int) -> list[AuditResult]:
         jobs = [
@@ -437,7 +452,9 @@ class _Run:
             encoder=self.chain.encoder,
             mapping=self.chain.mapping,
             norms=self.norms,
-            data=self.data.fingerprint,
+            schedule=self.chain.schedule,
+            data=self.fingerprint,
+            screening=self.screening,
             gates=gates,
         )
         return write_release(self.out, model, provenance)[1]
@@ -492,6 +509,12 @@ def _judgement(name: str, said: Judgement) -> Judgement:
     if not all(map(math.isfinite, numbers.values())):
         return Judgement(name, False, {}, "a number is not finite")
     return Judgement(name, bool(said.ok), numbers, str(said.reason))
+
+
+def _probes(results: Sequence[AuditResult], width: int) -> Iterator[Array]:
+    for result in results:
+        if result.probes is not None and result.probes.shape[1:] == (width,):
+            yield result.probes
 
 
 def _built(steps: Sequence[Step]) -> list[tuple[Step, Any]]:

@@ -47,6 +47,7 @@ KINDS = {
     "source": ("iirl_sources", "iirl_engine.api:Source"),
     "encoder": ("iirl_encoders", "iirl_engine.api:Encoder"),
     "mapping": ("iirl_mappings", "iirl_engine.api:Mapping"),
+    "schedule": ("iirl_schedules", "iirl_engine.api:Schedule"),
     "norm": ("iirl_norms", "iirl_engine.api:Norm"),
     "auditor": ("iirl_auditors", "iirl_engine.api:Auditor"),
     "triage": ("iirl_triages", "iirl_engine.api:Triage"),
@@ -100,6 +101,19 @@ def iirl_mappings() -> Iterable[Offer]:
         @hookimpl
         def iirl_mappings():
             yield Offer("step", "acme_maps.step:Step", StepOptions, "1 below a loss, else 0")
+    """
+    return ()
+
+
+@hookspec
+def iirl_schedules() -> Iterable[Offer]:
+    """Offer schedules: how strongly the reward is applied, by state and time.
+
+    Called once, when plugins are loaded. Targets are subclasses of `iirl_engine.api.Schedule`.
+
+        @hookimpl
+        def iirl_schedules():
+            yield Offer("cosine", "acme_beta.cosine:Cosine", CosineOptions, "cosine decay")
     """
     return ()
 

@@ -1,24 +1,26 @@
-"""How a chain and its demonstrations become a reward: norms, encoder, mapping, in this order."""
+"""How a chain and its demonstrations become a reward: norms, schedule, encoder, mapping."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iirl_engine.api import Context
+from iirl_engine.api import Context, Encoder, Norm, Schedule
 from iirl_engine.blame import blame
 from iirl_engine.chain import ID, Chain, Step
-from iirl_engine.demonstrations import hold_out, widened_range
-from iirl_engine.errors import ChainError, PluginError, Problem
+from iirl_engine.demonstrations import hold_out, read_only, widened_range
+from iirl_engine.errors import ChainError, DataError, PluginError, Problem
 from iirl_engine.options import build_options
-from iirl_engine.records import Demonstrations
+from iirl_engine.records import Demonstrations, Domain
 from iirl_engine.registry import UnknownStrategy
-from iirl_engine.reward import RewardModel
+from iirl_engine.reward import RewardModel, violations
+from iirl_engine.screening import Screening, screen
 
 Array = NDArray[np.float64]
 
@@ -52,16 +54,22 @@ def norm_steps(chain: Chain, data: Demonstrations) -> tuple[Step, ...]:
     return steps
 
 
+def keep_allowed(chain: Chain, data: Demonstrations) -> tuple[Demonstrations, Screening]:
+    """Return the demonstrations that no norm forbids, and what was dropped and why."""
+    return screen(data, _fit_norms(chain, data))
+
+
 def learn(chain: Chain, data: Demonstrations) -> RewardModel:
     """Return the reward as learned from the demonstrations, before any correction."""
-    norms: dict[str, Any] = {}
-    for step in norm_steps(chain, data):
-        norms[step.id] = step.build()
-        with blame(step, "settle on the demonstrations"):
-            norms[step.id].fit(data, _context(chain, "norm", step))
+    norms = _fit_norms(chain, data)
     encoder, mapping = chain.encoder.build(), chain.mapping.build()
+    schedule = _schedule(chain, norms)
+    _check_negatives(chain, encoder, data)
+    model = RewardModel(encoder, mapping, norms, data, _domain(chain, data), schedule=schedule)
+    with torch.no_grad(), blame(chain.schedule, "weigh the demonstrations"):
+        weighed = _weighed(model, data)
     with blame(chain.encoder, "learn from the demonstrations"):
-        encoder.fit(data, _context(chain, "encoder", chain.encoder))
+        encoder.fit(weighed, _context(chain, "encoder", chain.encoder))
         with torch.no_grad():
             loss = encoder.encode(torch.tensor(data.states)).loss
         if not isinstance(loss, torch.Tensor):
@@ -74,28 +82,74 @@ def learn(chain: Chain, data: Demonstrations) -> RewardModel:
         )
     with blame(chain.mapping, "learn from the losses"):
         mapping.fit(loss, _context(chain, "mapping", chain.mapping))
+    _check_values(chain, model)
+    return model
+
+
+def _fit_norms(chain: Chain, data: Demonstrations) -> dict[str, Norm[Any]]:
+    norms: dict[str, Norm[Any]] = {}
+    for step in norm_steps(chain, data):
+        norms[step.id] = step.build()
+        with blame(step, "settle on the demonstrations"):
+            norms[step.id].fit(data, _context(chain, "norm", step))
+    for step in norm_steps(chain, data):
+        with torch.no_grad(), blame(step, "measure the demonstrations"):
+            violations({step.id: norms[step.id]}, torch.tensor(data.states))
+    return norms
+
+
+def _schedule(chain: Chain, norms: Mapping[str, Norm[Any]]) -> Schedule[Any]:
+    schedule: Schedule[Any] = chain.schedule.build()
+    if unknown := [name for name in schedule.norms() if name not in norms]:
+        hint = f"known: {', '.join(norms)}"
+        problem = Problem("schedule", f"no norm has the id {unknown[0]!r}", hint)
+        raise ChainError([problem], where=chain.path)
+    return schedule
+
+
+def _domain(chain: Chain, data: Demonstrations) -> Domain:
     domain = chain.domain or data.domain or widened_range(data.states)
     if len(domain.low) != len(data.feature_names):
         problem = Problem(
             "domain", f"has {len(domain.low)} features, the states have {len(data.feature_names)}"
         )
         raise ChainError([problem], where=chain.path)
-    model = RewardModel(encoder, mapping, norms, data, domain)
-    _check_values(chain, model)
-    return model
+    return domain
+
+
+def _check_negatives(chain: Chain, encoder: Encoder[Any], data: Demonstrations) -> None:
+    if encoder.abilities.negatives == "required" and not len(data.negatives):
+        raise DataError(
+            f"encoder {chain.encoder.entry.qualified} learns from negatives, and there are none",
+            where=data.origin,
+            next_step="give the source states that are known not to be expert, such as those of "
+            "a random policy, or choose an encoder that does without",
+        )
+
+
+def _weighed(model: RewardModel, data: Demonstrations) -> Demonstrations:
+    """Return demonstrations with their weights in eq. 2: β(s, t), and β(s, 0) of negatives."""
+    t = np.zeros(len(data.states)) if data.t is None else np.maximum(data.t - data.t.min(), 0)
+    weights = model.strength(torch.tensor(data.states), torch.tensor(t))
+    negatives = torch.tensor(data.negatives)
+    beside = model.strength(negatives, torch.zeros(len(negatives), dtype=torch.float64))
+    if (weights == 1).all() and (beside == 1).all():
+        return data
+    if not weights.sum() > 0 or (len(beside) and not beside.sum() > 0):
+        raise ValueError("it gives every demonstration, or every negative, the weight 0")
+    return attrs.evolve(
+        data,
+        weights=read_only(weights.numpy()),
+        negative_weights=read_only(beside.numpy()),
+    )
 
 
 def _check_values(chain: Chain, model: RewardModel) -> None:
     """Refuse parts that have no value for the demonstrations: 0 everywhere is no clean reward."""
-    data = model.demonstrations
-    states = torch.tensor(data.states)
+    states = torch.tensor(model.demonstrations.states)
     with torch.no_grad(), blame(chain.mapping, "map the losses of the demonstrations"):
         if not torch.isfinite(model.base(states)).all():
             raise ValueError("a reward is NaN or Inf")
-    for step in norm_steps(chain, data):
-        alone = {step.id: model.norms[step.id]}
-        with torch.no_grad(), blame(step, "measure the demonstrations"):
-            RewardModel(model.encoder, model.mapping, alone, data, model.domain).violation(states)
 
 
 def known_good_states(data: Demonstrations, model: RewardModel) -> tuple[Array, int]:

@@ -172,7 +172,15 @@ class Flaws:
 
 @attrs.frozen(eq=False)
 class AuditResult:
-    """What one auditor did in one round; a crash is a result, never a clean audit."""
+    """What one auditor did in one round; a crash is a result, never a clean audit.
+
+    Parameters
+    ----------
+    states
+        `[m, d]` what it suspects.
+    probes
+        `[p, d]` an even sample of the states whose reward it asked for.
+    """
 
     auditor: str
     status: AuditStatus
@@ -180,6 +188,7 @@ class AuditResult:
     queries: int
     seconds: float
     reason: str = ""
+    probes: Array | None = None
 
 
 @attrs.frozen(eq=False)
@@ -323,7 +332,13 @@ class Round:
 
 @attrs.frozen
 class Outcome:
-    """What a run came to; `iirl run --json` prints it."""
+    """What a run came to; `iirl run --json` prints it.
+
+    Parameters
+    ----------
+    demonstrations
+        What the norms left of the demonstrations, see `iirl_engine.screening.Screening`.
+    """
 
     run: Path
     release: Path
@@ -331,6 +346,7 @@ class Outcome:
     open_flaws: int
     plugins: tuple[tuple[str, str], ...]
     reports: tuple[Path, ...] = ()
+    demonstrations: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def gates(self) -> tuple[Judgement, ...]:
@@ -368,6 +384,7 @@ class Outcome:
                 for g in self.gates
             ],
             "open_flaws": self.open_flaws,
+            "demonstrations": dict(self.demonstrations),
             "queries": self.queries,
             "seconds": self.seconds,
             "plugins": [{"dist": dist, "version": version} for dist, version in self.plugins],

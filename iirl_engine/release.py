@@ -27,7 +27,7 @@ from torch import Tensor
 import iirl_engine
 from iirl_engine import patches
 from iirl_engine.chain import Step
-from iirl_engine.demonstrations import check
+from iirl_engine.demonstrations import check, state_array
 from iirl_engine.errors import ArtifactError, PluginError, Problem
 from iirl_engine.isolation import told
 from iirl_engine.layout import CARD, CHANNELS, MANIFEST, RELEASES, STABLE, TENSORS
@@ -36,8 +36,9 @@ from iirl_engine.plugins import Plugins
 from iirl_engine.records import Domain, Judgement
 from iirl_engine.registry import Registry, UnknownStrategy
 from iirl_engine.reward import RewardModel
+from iirl_engine.screening import Screening
 
-FORMAT = 1
+FORMAT = 2
 
 
 @attrs.frozen
@@ -50,10 +51,12 @@ class Provenance:
         Its number in its run; 0 is the reward as learned.
     floor, seed
         Of the run.
-    encoder, mapping, norms
+    encoder, mapping, schedule, norms
         The steps of the chain that the reward is built from.
     data
-        Fingerprint of the demonstrations.
+        Fingerprint of the demonstrations as loaded.
+    screening
+        What the norms left of them.
     gates
         What the gates said of it.
     """
@@ -63,8 +66,10 @@ class Provenance:
     seed: int
     encoder: Step
     mapping: Step
+    schedule: Step
     norms: tuple[Step, ...]
     data: str
+    screening: Screening
     gates: tuple[Judgement, ...] = ()
 
 
@@ -226,10 +231,15 @@ def _rebuild(
         domain=Domain(tuple(manifest["domain"]["low"]), tuple(manifest["domain"]["high"])),
         origin=_texts([manifest["origin"]])[0],
     )
+    held_out = arrays["demonstrations.held_out"]
+    if len(held_out):
+        held_out = state_array(held_out, "held_out", demonstrations.origin)
+        demonstrations = attrs.evolve(demonstrations, held_out=held_out)
     encoder = _strategy(registry, "encoder", manifest["encoder"])
     encoder.restore(tensors_under("encoder"), demonstrations)
     mapping = _strategy(registry, "mapping", manifest["mapping"])
     mapping.restore(tensors_under("mapping"))
+    schedule = _strategy(registry, "schedule", manifest["schedule"])
     norms: dict[str, Any] = {}
     for entry in manifest["norms"]:
         norm = _strategy(registry, "norm", entry)
@@ -243,7 +253,16 @@ def _rebuild(
     ]
     domain = demonstrations.domain
     assert domain is not None
-    return RewardModel(encoder, mapping, norms, demonstrations, domain, corrections)
+    return RewardModel(
+        encoder,
+        mapping,
+        norms,
+        demonstrations,
+        domain,
+        corrections,
+        schedule,
+        arrays["audit.probes"],
+    )
 
 
 def _check_whole(model: RewardModel, arrays: Mapping[str, Any]) -> None:
@@ -254,14 +273,16 @@ def _check_whole(model: RewardModel, arrays: Mapping[str, Any]) -> None:
     ValueError
         When tensors are left over; a part that cannot be evaluated raises what it likes.
     """
-    if arrays["demonstrations.states"].dtype != np.float64:
-        raise ValueError("demonstrations.states must be float64")
+    for name in ("demonstrations.states", "demonstrations.held_out", "audit.probes"):
+        if arrays[name].dtype != np.float64 or arrays[name].shape[1:] != (model.width,):
+            raise ValueError(f"{name} must be float64 [n, {model.width}]")
     if strangers := sorted(set(arrays) ^ set(_tensors(model))):
         raise ValueError(f"tensors that do not belong here, or are missing: {strangers}")
     some = torch.tensor(model.demonstrations.states[:2])
     with torch.no_grad():
         model.reward(some)
         model.violation(some)
+        model.strength(some, torch.zeros(len(some), dtype=torch.float64))
 
 
 def _texts(values: Any) -> list[str]:
@@ -303,7 +324,11 @@ def _strategy(registry: Registry, kind: str, entry: Mapping[str, Any]) -> Any:
 
 
 def _tensors(model: RewardModel) -> dict[str, Any]:
-    named: dict[str, Any] = {"demonstrations.states": model.demonstrations.states}
+    named: dict[str, Any] = {
+        "demonstrations.states": model.demonstrations.states,
+        "demonstrations.held_out": model.demonstrations.held_out,
+        "audit.probes": model.probes,
+    }
     named |= _arrays("encoder", model.encoder) | _arrays("mapping", model.mapping)
     for name, norm in model.norms.items():
         named |= _arrays(f"norm.{name}", norm)
@@ -329,11 +354,13 @@ def _manifest(model: RewardModel, provenance: Provenance) -> dict[str, Any]:
         "seed": provenance.seed,
         "floor": provenance.floor,
         "data": provenance.data,
+        "screening": provenance.screening.to_json(),
         "origin": model.demonstrations.origin,
         "features": list(model.demonstrations.feature_names),
         "domain": {"low": list(model.domain.low), "high": list(model.domain.high)},
         "encoder": _part(provenance.encoder),
         "mapping": _part(provenance.mapping),
+        "schedule": _part(provenance.schedule),
         "norms": [_part(step) for step in provenance.norms],
         "corrections": [correction.describe() for correction in model.corrections],
         "gates": [attrs.asdict(g) | {"numbers": dict(g.numbers)} for g in provenance.gates],
@@ -351,6 +378,8 @@ def _part(step: Step) -> dict[str, Any]:
 
 def _card(model: RewardModel, provenance: Provenance) -> str:
     corrections = sum(c.count for c in model.corrections)
+    screening = provenance.screening
+    dropped = "".join(f"; {name} forbids {count:,}" for name, count in screening.dropped)
     lines = [
         f"# Reward model, release {provenance.number:04d}",
         "",
@@ -359,9 +388,12 @@ def _card(model: RewardModel, provenance: Provenance) -> str:
         "",
         f"- encoder: {provenance.encoder.entry.qualified}",
         f"- mapping: {provenance.mapping.entry.qualified}",
+        f"- schedule: {provenance.schedule.entry.qualified}",
         f"- norms: {', '.join(model.norms)}",
         f"- corrections: {corrections:,}",
         f"- data: sha256 {provenance.data}",
+        f"- demonstrations: {screening.kept:,} of {screening.loaded:,} kept{dropped}",
+        f"- probes: {len(model.probes):,} states that audits looked at",
         "",
         "A reward above the floor "
         f"{provenance.floor:g} is an endorsement. Outside the audited domain the reward was "

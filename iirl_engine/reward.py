@@ -1,7 +1,8 @@
-"""The reward model: R(s) = clip(g(L(s)) - suppression(s), 0, 1), and why it says what it says."""
+"""The reward model, R(s, t) = β(s, t) clip(g(L(s)) - suppression(s), 0, 1), and its reasons."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from iirl_engine.demonstrations import number_array
 from iirl_engine.errors import DataError
 from iirl_engine.patches import Correction
 from iirl_engine.records import Demonstrations, Domain
+from iirl_engine.uncertainty import Coverage, Rank
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,12 @@ class Explanation:
         Euclidean distance to it.
     violated
         (norm id, by how much), for each norm that forbids the state.
+    uncertainty
+        u(s), from 0 to 1: the share of held-out demonstrations that are more certain.
+    coverage
+        From 0 to 1: how thoroughly audits probed the neighbourhood; c_a(s) is 1 - coverage.
+    strength
+        β(s, 0): how strongly the schedule applies the reward at first.
     """
 
     reward: float
@@ -53,6 +61,9 @@ class Explanation:
     nearest_state: tuple[float, ...]
     distance: float
     violated: tuple[tuple[str, float], ...]
+    uncertainty: float
+    coverage: float
+    strength: float
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented object that `iirl explain --json` prints per state."""
@@ -64,6 +75,9 @@ class Explanation:
             "nearest_state": list(self.nearest_state),
             "distance": _finite(self.distance),
             "violated": {norm: _finite(by) for norm, by in self.violated},
+            "uncertainty": self.uncertainty,
+            "coverage": self.coverage,
+            "strength": self.strength,
         }
 
 
@@ -73,6 +87,23 @@ def _one_each(values: Any, states: Tensor, whose: str) -> Tensor:
         got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(f"{whose} must be a tensor [{len(states)}], got {got}")
     return values
+
+
+def violations(norms: Mapping[str, api.Norm[Any]], states: Tensor) -> dict[str, Tensor]:
+    """Return the violation `[n]` of each norm; what cannot be told counts as forbidden.
+
+    Raises
+    ------
+    ValueError
+        When a norm does not answer with one number for each of `states [n, d]`.
+    """
+    finite = torch.isfinite(states).all(dim=1)
+    known = torch.where(finite[:, None], states, 0.0)
+    found = {}
+    for name, norm in norms.items():
+        measured = _one_each(norm.violation(known), states, f"norm {name}")
+        found[name] = torch.where(finite & torch.isfinite(measured), measured, torch.inf)
+    return found
 
 
 def _finite(value: float) -> float | None:
@@ -87,6 +118,9 @@ class RewardModel:
     It computes in float64 and answers in float32 when asked in float32. A state that holds NaN
     or Inf, and a reward that comes out as one, scores 0.
 
+    Without a time it answers R(s), the reward at full strength: that is what is audited and
+    repaired, so that no schedule hides a flaw. With times t it answers β(s, t) R(s).
+
     Parameters
     ----------
     encoder, mapping
@@ -99,11 +133,15 @@ class RewardModel:
         Where auditors may look.
     corrections
         In the order they were added.
+    schedule
+        β; None stands for 1 everywhere.
+    probes
+        `[p, d]` a sample of the states that audits looked at; None when nobody did.
 
     Raises
     ------
     ValueError
-        When a correction's id is taken, or it looks at a norm that there is not.
+        When a correction's id is taken, or it or the schedule looks at a norm that there is not.
     """
 
     def __init__(
@@ -114,12 +152,16 @@ class RewardModel:
         demonstrations: Demonstrations,
         domain: Domain,
         corrections: Sequence[Correction] = (),
+        schedule: api.Schedule[Any] | None = None,
+        probes: NDArray[np.float64] | None = None,
     ) -> None:
         self.encoder = encoder
         self.mapping = mapping
         self.norms = dict(norms)
         self.demonstrations = demonstrations
         self.domain = domain
+        self.schedule = schedule
+        self.probes = np.empty((0, self.width)) if probes is None else probes
         self._corrections = tuple(corrections)
         ids = [correction.id for correction in self.corrections]
         if len(set(ids)) < len(ids):
@@ -127,6 +169,8 @@ class RewardModel:
         for correction in self.corrections:
             if unknown := set(correction.norms()) - set(self.norms):
                 raise ValueError(f"correction {correction.id} looks at no norm: {sorted(unknown)}")
+        if schedule is not None and (unknown := set(schedule.norms()) - set(self.norms)):
+            raise ValueError(f"the schedule looks at no norm: {sorted(unknown)}")
 
     @property
     def corrections(self) -> tuple[Correction, ...]:
@@ -146,41 +190,137 @@ class RewardModel:
         ValueError
             When an id is taken.
         """
-        return RewardModel(
-            self.encoder,
-            self.mapping,
-            self.norms,
-            self.demonstrations,
-            self.domain,
-            (*self.corrections, *added),
-        )
+        return self.evolve(corrections=(*self.corrections, *added))
+
+    def evolve(self, **changes: Any) -> RewardModel:
+        """Return this reward with some of its parts, named as above, changed."""
+        parts: dict[str, Any] = {
+            "encoder": self.encoder,
+            "mapping": self.mapping,
+            "norms": self.norms,
+            "demonstrations": self.demonstrations,
+            "domain": self.domain,
+            "corrections": self.corrections,
+            "schedule": self.schedule,
+            "probes": self.probes,
+        }
+        return RewardModel(**parts | changes)
 
     @overload
-    def __call__(self, states: Tensor) -> Tensor: ...
+    def __call__(self, states: Tensor, t: Any = None) -> Tensor: ...
     @overload
-    def __call__(self, states: NDArray[Any]) -> NDArray[Any]: ...
-    def __call__(self, states: Any) -> Any:
+    def __call__(self, states: NDArray[Any], t: Any = None) -> NDArray[Any]: ...
+    def __call__(self, states: Any, t: Any = None) -> Any:
         """Return the reward `[n]` in [0, 1] of states `[n, d]`.
+
+        Parameters
+        ----------
+        states
+            NumPy array or tensor.
+        t
+            Time of each state, `[n]` or one for all, >= 0; None for the reward at full strength.
 
         Raises
         ------
         DataError
-            When the states have another shape or are no numbers.
+            When the states have another shape or are no numbers, or the times do not fit them.
         """
         if isinstance(states, Tensor):
             self._check_tensor(states)
             narrow = states.dtype in (torch.float32, torch.float16, torch.bfloat16)
-            reward = self.reward(states.to("cpu", torch.float64))
+            given = states.to("cpu", torch.float64)
+            reward = self._applied(self.reward(given), given, t)
             return reward.to(states.device, torch.float32 if narrow else torch.float64)
         array = self._array(states)
         narrow = array.dtype.kind == "f" and array.dtype.itemsize < 8
         with torch.no_grad():
             wide = torch.from_numpy(array.astype(np.float64))
             reward = torch.cat([self.reward(part) for part in torch.split(wide, _ROWS)])
+            reward = self._applied(reward, wide, t)
         return reward.numpy().astype(np.float32 if narrow else np.float64)
 
+    def strength(self, states: Tensor, t: Tensor) -> Tensor:
+        """Return β `[n]` in [0, 1] of float64 `states [n, d]` at times `t [n]`; 0 for NaN."""
+        if self.schedule is None:
+            return torch.ones_like(t)
+        violations = {name: self.norms[name].violation(states) for name in self.schedule.norms()}
+        strength = _one_each(self.schedule.strength(states, t, violations), states, "the schedule")
+        return strength.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).clamp(0, 1)
+
+    def uncertainty(self, states: Tensor) -> Tensor:
+        """Return u `[n]` of float64 `states [n, d]`: how little the reward can be relied on.
+
+        From 0 to 1: the share of held-out demonstrations that are closer to what is known, so
+        that a fresh demonstration exceeds 1 - alpha with a probability of at most alpha. Without
+        held-out demonstrations each is compared with the others.
+        """
+        finite = torch.isfinite(states).all(dim=1)
+        with torch.no_grad():
+            raw = self._doubt(torch.where(finite[:, None], states, 0.0))
+            return torch.where(finite, self._doubt_rank(raw), 1.0)
+
+    def coverage(self, states: Tensor) -> Tensor:
+        """Return the audit coverage `[n]` of float64 `states [n, d]`; c_a(s) is 1 - coverage.
+
+        From 0 to 1: the share of held-out probes whose nearest other probe is at least as far
+        away. Counted are the audits that led to this release; without any it is 0.
+        """
+        finite = torch.isfinite(states).all(dim=1)
+        with torch.no_grad():
+            covered = self._coverage(torch.where(finite[:, None], states, 0.0))
+            return torch.where(finite, covered, 0.0)
+
+    @functools.cached_property
+    def _doubt_rank(self) -> Rank:
+        data = self.demonstrations
+        if len(data.held_out):
+            return Rank(self._doubt(torch.tensor(data.held_out)))
+        return Rank(self._doubt(torch.tensor(data.states), data.support.spacing))
+
+    @functools.cached_property
+    def _coverage(self) -> Coverage:
+        return Coverage(self.probes, np.array(self.domain.low), np.array(self.domain.high))
+
+    def _doubt(self, states: Tensor, distance: Tensor | None = None) -> Tensor:
+        """Return the raw measure: the greater of distance to support and the encoder's own.
+
+        Each in units of what is usual among the expert states. The distance has its say always: an
+        encoder may be sure of itself where it has seen nothing.
+        """
+        apart, own = self._usual_doubt
+        if distance is None:
+            distance = self.demonstrations.support.distance(states)
+        raw = distance / apart
+        asked = self.encoder.uncertainty(states)
+        if asked is None or own is None:
+            return raw
+        asked = _one_each(asked, states, "the encoder's uncertainty")
+        return torch.maximum(raw, (asked / own).nan_to_num(nan=torch.inf))
+
+    @functools.cached_property
+    def _usual_doubt(self) -> tuple[Tensor, Tensor | None]:
+        """Of the expert states: median distance to the next one, mean of the encoder's own."""
+        data = self.demonstrations
+        asked = self.encoder.uncertainty(torch.tensor(data.states))
+        smallest = torch.finfo(torch.float64).tiny
+        apart = data.support.spacing.median().clamp(min=smallest).nan_to_num(posinf=1.0)
+        return apart, None if asked is None else asked.mean().clamp(min=smallest)
+
+    def _applied(self, reward: Tensor, states: Tensor, t: Any) -> Tensor:
+        if t is None:
+            return reward
+        try:
+            times = torch.as_tensor(t).to("cpu", torch.float64).expand(len(states))
+        except (TypeError, ValueError, RuntimeError) as error:
+            problem = "t must be one time, or one per state"
+            raise DataError(problem, got=error, known=f"{len(states)} states") from error
+        if not (torch.isfinite(times).all() and (times >= 0).all()):
+            raise DataError("times must be finite and at least 0")
+        finite = torch.isfinite(states).all(dim=1)
+        return reward * self.strength(torch.where(finite[:, None], states, 0.0), times)
+
     def reward(self, states: Tensor) -> Tensor:
-        """Return the reward `[n]` of float64 tensors `[n, d]`, differentiable."""
+        """Return the reward at full strength `[n]` of float64 tensors `[n, d]`, differentiable."""
         finite = torch.isfinite(states).all(dim=1)
         if not finite.all():
             log.warning("states with NaN or Inf get reward 0: %d", int((~finite).sum()))
@@ -201,13 +341,7 @@ class RewardModel:
 
     def violations(self, states: Tensor) -> dict[str, Tensor]:
         """Return the violation `[n]` of each norm; what cannot be told counts as forbidden."""
-        finite = torch.isfinite(states).all(dim=1)
-        known = torch.where(finite[:, None], states, 0.0)
-        found = {}
-        for name, norm in self.norms.items():
-            measured = _one_each(norm.violation(known), states, f"norm {name}")
-            found[name] = torch.where(finite & torch.isfinite(measured), measured, torch.inf)
-        return found
+        return violations(self.norms, states)
 
     def violation(self, states: Tensor) -> Tensor:
         """Return the violation `[n]` of the worst norm: above 0 where a state is forbidden."""
@@ -230,6 +364,8 @@ class RewardModel:
             taken = [t.numpy() for t in self._suppressions(known, base)]
             violations = {name: v.numpy() for name, v in self.violations(given).items()}
             distance, nearest = self.demonstrations.support.nearest(known)
+            uncertainty, coverage = self.uncertainty(given), self.coverage(given)
+            strength = self.strength(known, torch.zeros(len(known), dtype=torch.float64))
         finite: NDArray[np.bool_] = np.asarray(np.isfinite(array).all(axis=1))
         expert = self.demonstrations.states[nearest.numpy()]
         return [
@@ -245,6 +381,9 @@ class RewardModel:
                 nearest_state=tuple(expert[i].tolist()),
                 distance=float(distance[i]) if finite[i] else float("inf"),
                 violated=tuple((n, float(v[i])) for n, v in violations.items() if v[i] > 0),
+                uncertainty=float(uncertainty[i]),
+                coverage=float(coverage[i]),
+                strength=float(strength[i]),
             )
             for i in range(len(array))
         ]

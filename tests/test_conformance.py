@@ -17,6 +17,9 @@ EXAMPLES = {
     "csv": {"path": str(FILES / "demos.csv")},
     "support": {"boundary": 1.0},
     "box": {"features": ["x0", "x2"], "low": [-1.0, -1.0], "high": [1.0, 2.0]},
+    "exponential": {"half_life": 100.0},
+    "schedule linear": {"duration": 100.0},
+    "region": {"norm": "support"},
     "norm linear": {"a": [1.0, 0.0, -2.0], "b": 1.0},
 }
 

@@ -48,7 +48,14 @@ def test_a_chain_of_installed_strategies_is_checked_and_comes_back_from_its_dump
     try:
         chain = check_chain(tables, REGISTRY, Path("chain.toml"))
     except ChainError as error:
-        relations = ("no such file", "must be below", "same length", "must differ", "must have")
+        relations = (
+            "no such file",
+            "must be below",
+            "same length",
+            "must differ",
+            "must have",
+            "must not",
+        )
         for problem in error.problems:
             assert any(told in problem.message for told in relations), problem
         return

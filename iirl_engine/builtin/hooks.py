@@ -21,6 +21,16 @@ def iirl_sources() -> Iterator[Offer]:
 
 
 @hookimpl
+def iirl_schedules() -> Iterator[Offer]:
+    """Strengths over time and by norm."""
+    here = f"{_HERE}.schedules"
+    yield Offer("constant", f"{here}:Constant", o.ConstantOptions, "the same at all times")
+    yield Offer("exponential", f"{here}:Exponential", o.ExponentialOptions, "halves every so often")
+    yield Offer("linear", f"{here}:Linear", o.LinearDecayOptions, "falls in a straight line")
+    yield Offer("region", f"{here}:Region", o.RegionOptions, "one inside a norm, one outside")
+
+
+@hookimpl
 def iirl_norms() -> Iterator[Offer]:
     """Distance, boxes and half-spaces."""
     yield Offer("support", f"{_HERE}.norms:SupportNorm", o.SupportOptions, "near some expert state")

@@ -30,6 +30,47 @@ class CsvOptions:
 
 
 @attrs.frozen(kw_only=True)
+class ConstantOptions:
+    """Options of schedule `constant`."""
+
+    strength: float = option(1.0, ge=0.0, le=1.0, help="strength at all times")
+
+
+@attrs.frozen(kw_only=True)
+class _DecayOptions:
+    start: float = option(1.0, ge=0.0, le=1.0, help="strength at t = 0")
+    end: float = option(0.0, ge=0.0, le=1.0, help="strength that it falls to")
+
+    def __attrs_post_init__(self) -> None:
+        """Check what concerns both strengths."""
+        if self.end > self.start:
+            raise ValueError(f"end must not be above start, got {self.end} and {self.start}")
+
+
+@attrs.frozen(kw_only=True)
+class ExponentialOptions(_DecayOptions):
+    """Options of schedule `exponential`."""
+
+    half_life: float = option(gt=0.0, help="time in which what is above `end` halves")
+
+
+@attrs.frozen(kw_only=True)
+class LinearDecayOptions(_DecayOptions):
+    """Options of schedule `linear`."""
+
+    duration: float = option(gt=0.0, help="time at which `end` is reached")
+
+
+@attrs.frozen(kw_only=True)
+class RegionOptions:
+    """Options of schedule `region`."""
+
+    norm: str = option(help="id of the norm that bounds the region")
+    inside: float = option(1.0, ge=0.0, le=1.0, help="strength where the norm is kept")
+    outside: float = option(0.0, ge=0.0, le=1.0, help="strength where the norm is violated")
+
+
+@attrs.frozen(kw_only=True)
 class SupportOptions:
     """Options of norm `support`."""
 

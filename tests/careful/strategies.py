@@ -47,6 +47,11 @@ class Mapping(api.Mapping):
         self.scale = tensors["scale"]
 
 
+class Schedule(api.Schedule):
+    def strength(self, states, t, violations):
+        return torch.exp(-t / 100)
+
+
 class Norm(api.Norm):
     def fit(self, demonstrations, context):
         states = torch.tensor(demonstrations.states)

@@ -10,6 +10,7 @@ from iirl_engine.testing.suite import (
     norms,
     refiners,
     reporters,
+    schedules,
     sources,
     triages,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "norms",
     "refiners",
     "reporters",
+    "schedules",
     "sources",
     "triages",
 ]
