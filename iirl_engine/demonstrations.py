@@ -25,6 +25,8 @@ def check(
     negatives: Any = None,
     t: Any = None,
     episode: Any = None,
+    weights: Any = None,
+    negative_weights: Any = None,
     norms: Sequence[NormSpec] = (),
     domain: Domain | None = None,
     origin: str = "",
@@ -41,6 +43,8 @@ def check(
         `[k, d]`, may be left out.
     t, episode
         `[n]`, may be left out.
+    weights, negative_weights
+        `[n]` and `[m]` >= 0, not all 0: how much each state counts; may be left out.
     norms, domain
         What the source knows of the world.
     origin
@@ -53,6 +57,7 @@ def check(
     """
     checked = state_array(states, "states", origin)
     rows, width = checked.shape
+    others = _side(negatives, "negatives", width, origin)
     names = tuple(feature_names) if feature_names is not None else _numbered(width)
     if len(names) != width or len(set(names)) != width:
         raise DataError(
@@ -67,9 +72,11 @@ def check(
         feature_names=names,
         held_out=read_only(np.empty((0, width))),
         known_good=_side(known_good, "known_good", width, origin),
-        negatives=_side(negatives, "negatives", width, origin),
+        negatives=others,
         t=None if t is None else _column(t, "t", rows, origin),
         episode=None if episode is None else _episodes(episode, rows, origin),
+        weights=_weights(weights, "weights", rows, origin),
+        negative_weights=_weights(negative_weights, "negative_weights", len(others), origin),
         norms=tuple(norms),
         domain=domain,
         origin=origin,
@@ -207,9 +214,18 @@ def _column(array: Any, name: str, rows: int, origin: str) -> Array:
         raise DataError(
             f"{name} must be one finite number per state",
             where=origin,
-            got=f"shape {list(values.shape)}, states have {rows} rows",
+            got=f"shape {list(values.shape)}, there are {rows} states",
         )
     return read_only(values)
+
+
+def _weights(array: Any, name: str, rows: int, origin: str) -> Array | None:
+    if array is None:
+        return None
+    values = _column(array, name, rows, origin)
+    if not ((values >= 0).all() and values.any()):
+        raise DataError(f"{name} must be at least 0, and not all 0", where=origin)
+    return values
 
 
 def _episodes(array: Any, rows: int, origin: str) -> NDArray[np.int64]:

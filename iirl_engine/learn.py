@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from iirl_engine.api import Context, Encoder, Norm, Schedule
 from iirl_engine.blame import blame
@@ -128,20 +129,24 @@ def _check_negatives(chain: Chain, encoder: Encoder[Any], data: Demonstrations) 
 
 
 def _weighed(model: RewardModel, data: Demonstrations) -> Demonstrations:
-    """Return demonstrations with their weights in eq. 2: β(s, t), and β(s, 0) of negatives."""
+    """Return demonstrations whose weights are multiplied by β(s, t), of negatives by β(s, 0)."""
     t = np.zeros(len(data.states)) if data.t is None else np.maximum(data.t - data.t.min(), 0)
     weights = model.strength(torch.tensor(data.states), torch.tensor(t))
     negatives = torch.tensor(data.negatives)
     beside = model.strength(negatives, torch.zeros(len(negatives), dtype=torch.float64))
     if (weights == 1).all() and (beside == 1).all():
         return data
-    if not weights.sum() > 0 or (len(beside) and not beside.sum() > 0):
+    if not (weights > 0).any() or (len(beside) and not (beside > 0).any()):
         raise ValueError("it gives every demonstration, or every negative, the weight 0")
     return attrs.evolve(
         data,
-        weights=read_only(weights.numpy()),
-        negative_weights=read_only(beside.numpy()),
+        weights=_times(weights, data.weights),
+        negative_weights=_times(beside, data.negative_weights),
     )
+
+
+def _times(strength: Tensor, weights: Array | None) -> Array:
+    return read_only(strength.numpy() * (1.0 if weights is None else weights))
 
 
 def _check_values(chain: Chain, model: RewardModel) -> None:

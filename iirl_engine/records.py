@@ -87,8 +87,8 @@ class Demonstrations:
     origin
         Where the data came from, for reports.
     weights, negative_weights
-        `[n]` and `[m]` β of each state and negative in eq. 2, set by the engine from the chain's
-        schedule; None where all are 1.
+        `[n]` and `[m]` >= 0: how much each state counts in eq. 2, by the source's judgement; the
+        engine multiplies them by the schedule's β. None where all are 1.
     """
 
     states: Array
@@ -117,7 +117,8 @@ class Demonstrations:
         import numpy as np
 
         digest = hashlib.sha256(repr(self.feature_names).encode())
-        for name in ("states", "held_out", "known_good", "negatives", "t", "episode"):
+        names = "states held_out known_good negatives t episode weights negative_weights"
+        for name in names.split():
             array = getattr(self, name)
             if array is not None:
                 digest.update(f"{name} {array.dtype} {array.shape}".encode())

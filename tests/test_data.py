@@ -236,6 +236,10 @@ def test_no_states_have_no_rewards(tmp_path: Path) -> None:
         ({"negatives": np.full((1, 2), np.nan)}, "negatives holds NaN"),
         ({"t": np.zeros(7)}, "t must be one finite number per state"),
         ({"episode": np.full(30, np.inf)}, "episode must be one finite number"),
+        ({"weights": np.ones(7)}, "weights must be one finite number per state"),
+        ({"weights": np.full(30, -1.0)}, "weights must be at least 0"),
+        ({"weights": np.zeros(30)}, "not all 0"),
+        ({"negative_weights": np.ones(3)}, "negative_weights must be one finite number"),
         ({"domain": iirl.Domain((0.0,), (1.0,))}, "domain has 1 features"),
     ],
 )

@@ -52,6 +52,7 @@ def chain(folder: Path, schedule: str) -> iirl.Flywheel:
         t=np.tile(np.arange(100), 2),
         episode=np.repeat([0, 1], 100),
         negatives=rng.normal(size=(30, 2)),
+        negative_weights=np.arange(30),
     )
     (folder / "chain.toml").write_text(CHAIN.format(schedule=schedule))
     return iirl.Flywheel.from_file(folder / "chain.toml", out=folder / "run")
@@ -121,7 +122,7 @@ def test_demonstrations_are_weighed_by_the_schedule(
     learn(flywheel.chain, load_demonstrations(flywheel.chain))
     (data,) = seen
     assert np.allclose(data.weights, 2 ** (-np.tile(np.arange(100), 2) / 10))
-    assert data.negative_weights.tolist() == [1] * 30
+    assert data.negative_weights.tolist() == list(range(30))  # as the source has it
 
 
 def test_a_schedule_that_leaves_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:

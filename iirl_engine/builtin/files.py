@@ -16,7 +16,16 @@ from iirl_engine.records import Demonstrations
 
 Array = NDArray[np.float64]
 
-_ARRAYS = ("states", "t", "episode", "negatives", "known_good", "feature_names")
+_ARRAYS = (
+    "states",
+    "t",
+    "episode",
+    "negatives",
+    "known_good",
+    "feature_names",
+    "weights",
+    "negative_weights",
+)
 
 
 class Npz(Source[NpzOptions]):

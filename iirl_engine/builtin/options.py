@@ -15,8 +15,8 @@ class NpzOptions:
 
     path: str = option(
         path=True,
-        help="NumPy file: states [n, d]; optional t, episode [n], negatives [m, d], "
-        "known_good [k, d], feature_names [d]",
+        help="NumPy file: states [n, d]; optional t, episode, weights [n], negatives [m, d], "
+        "negative_weights [m], known_good [k, d], feature_names [d]",
     )
 
 
