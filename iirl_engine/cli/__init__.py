@@ -21,6 +21,7 @@ COMMANDS = {
     "status": ("inspect", "Show where a run stands."),
     "score": ("inspect", "Score states with a release."),
     "explain": ("inspect", "Say why states get their reward."),
+    "evaluate": ("evaluate", "Judge a release by recordings of policies."),
     "report": ("inspect", "Write a run's reports again."),
     "plugins": ("plugins", "List, show, check and pin plugins."),
     "schema": ("plugins", "Print the JSON Schema of chain files."),
