@@ -35,7 +35,7 @@ from iirl_engine.offer import Offer
 from iirl_engine.options import options_schema
 
 CORE = "iirl-engine"
-FIRST_PARTY = (CORE, "iirl-encoders", "iirl-auditors", "iirl-refiners", "iirl-gym")
+FIRST_PARTY = (CORE, "iirl-encoders", "iirl-auditors", "iirl-refiners", "iirl-gym", "iirl-export")
 
 Status = Literal["loaded", "disabled", "incompatible", "broken"]
 

@@ -89,6 +89,14 @@ def _one_each(values: Any, states: Tensor, whose: str) -> Tensor:
     return values
 
 
+def _all_finite(numbers: Tensor) -> bool:
+    """Say whether a sum shows that all numbers are finite; where it overflows, it does not.
+
+    A sum takes one pass and one answer, and a NaN or Inf among the numbers never leaves it.
+    """
+    return math.isfinite(numbers.detach().sum())
+
+
 def violations(norms: Mapping[str, api.Norm[Any]], states: Tensor) -> dict[str, Tensor]:
     """Return the violation `[n]` of each norm; what cannot be told counts as forbidden.
 
@@ -235,9 +243,9 @@ class RewardModel:
         narrow = array.dtype.kind == "f" and array.dtype.itemsize < 8
         with torch.no_grad():
             wide = torch.from_numpy(array.astype(np.float64))
-            reward = torch.cat([self.reward(part) for part in torch.split(wide, _ROWS)])
-            reward = self._applied(reward, wide, t)
-        return reward.numpy().astype(np.float32 if narrow else np.float64)
+            parts = [self.reward(part) for part in torch.split(wide, _ROWS)]
+            reward = self._applied(torch.cat(parts) if len(parts) > 1 else parts[0], wide, t)
+        return reward.numpy().astype(np.float32 if narrow else np.float64, copy=False)
 
     def strength(self, states: Tensor, t: Tensor) -> Tensor:
         """Return β `[n]` in [0, 1] of float64 `states [n, d]` at times `t [n]`; 0 for NaN."""
@@ -321,16 +329,22 @@ class RewardModel:
 
     def reward(self, states: Tensor) -> Tensor:
         """Return the reward at full strength `[n]` of float64 tensors `[n, d]`, differentiable."""
-        finite = torch.isfinite(states).all(dim=1)
-        if not finite.all():
-            log.warning("states with NaN or Inf get reward 0: %d", int((~finite).sum()))
+        finite: Tensor | None = None
+        if not _all_finite(states):
+            finite = torch.isfinite(states).all(dim=1)
+            if broken := int((~finite).sum()):
+                log.warning("states with NaN or Inf get reward 0: %d", broken)
             states = torch.where(finite[:, None], states, 0.0)
         base = reward = self.base(states)
         for taken in self._suppressions(states, base):
             reward = reward - taken
-        if not (known := torch.isfinite(reward)).all():
-            log.warning("rewards that come out as NaN or Inf are 0: %d", int((~known).sum()))
-        return torch.where(finite & known, reward.clamp(0, 1), 0.0)
+        if finite is None and _all_finite(reward):
+            return reward.clamp(0, 1)
+        known = torch.isfinite(reward)
+        if unknown := int((~known).sum()):
+            log.warning("rewards that come out as NaN or Inf are 0: %d", unknown)
+        kept = known if finite is None else finite & known
+        return torch.where(kept, reward.clamp(0, 1), 0.0)
 
     def base(self, states: Tensor) -> Tensor:
         """Return the reward before corrections, g(L(s)), `[n]`, of finite float64 states."""

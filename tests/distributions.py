@@ -22,7 +22,14 @@ from typing import Any
 
 import attrs
 
-FIRST_PARTY = ("iirl-engine", "iirl-encoders", "iirl-auditors", "iirl-refiners", "iirl-gym")
+FIRST_PARTY = (
+    "iirl-engine",
+    "iirl-encoders",
+    "iirl-auditors",
+    "iirl-refiners",
+    "iirl-gym",
+    "iirl-export",
+)
 
 # An auditor that reports a few random states; the engine verifies them.
 THING = """

@@ -85,7 +85,10 @@ def spoilt(check: str, kind: str, old: str, new: str, file: str = "strategies") 
     return Careless(check, kind, file, old, new)
 
 
-LOSS = "loss = (states - self.mean).square().sum(dim=1)"
+ABILITIES = 'abilities = Abilities(negatives="optional", unlearning=True, incremental=True)'
+LOSS = "loss = (away.square() + toward).sum(dim=1)"
+MOST = ".amax(dim=1)"
+UNCERTAINTY = "return (states - self.mean).abs()" + MOST
 FLUSH = "yield states[suspect]"
 SHARE = "share = torch.tensor(generator.random((count, len(target.low))))"
 REWARD = "reward = target.reward(states)"
@@ -93,6 +96,7 @@ SUSPECT = "suspect = (reward > target.floor) & (target.violation(states) > 0)"
 GENERATOR = "generator = context.generator()"
 LOOP = "while target.remaining > 0:\n            count = min(256, target.remaining)"
 MAP = "return torch.exp(-loss / self.scale)"
+STRENGTH = "return torch.exp(-t / 100)"
 VIOLATION = "return torch.linalg.vector_norm(states - self.mean, dim=1) - self.radius"
 CORRECTIONS = "count = len(repair.flaws)"
 
@@ -163,7 +167,7 @@ CARELESS = {
         "loss-is-a-finite-number-per-state", "encoder", LOSS, LOSS + "[:, None]"
     ),
     "strangers are like experts": spoilt(
-        "experts-lose-less-than-strangers", "encoder", LOSS, LOSS + "\nloss = 1 / (1 + loss)"
+        "experts-lose-less-than-strangers", "encoder", LOSS, LOSS + "\nloss = loss * (loss < 50)"
     ),
     "normalises by the batch": spoilt(
         "rows-do-not-depend-on-their-batch",
@@ -192,8 +196,120 @@ CARELESS = {
     "forgets what it learned": spoilt(
         "release-brings-it-back",
         "encoder",
-        'self.mean = tensors["mean"]',
+        'self.jitter = tensors["jitter"]',
+        'self.jitter = tensors["jitter"]\n'
         "self.mean = torch.tensor(demonstrations.states.mean(axis=0))",
+    ),
+    "loses in whole steps": spoilt(
+        "loss-is-differentiable", "encoder", LOSS, LOSS + "\nloss = (64 * loss).floor() / 64"
+    ),
+    "denies that it uses negatives": spoilt(
+        "negatives-are-used-as-declared",
+        "encoder",
+        ABILITIES,
+        ABILITIES.replace("optional", "ignored"),
+    ),
+    "does without the negatives that it requires": spoilt(
+        "negatives-are-used-as-declared",
+        "encoder",
+        ABILITIES,
+        ABILITIES.replace("optional", "required"),
+    ),
+    "has an ability that there is not": spoilt(
+        "negatives-are-used-as-declared",
+        "encoder",
+        ABILITIES,
+        ABILITIES.replace("optional", "needed"),
+    ),
+    "never looks at negatives": spoilt(
+        "negatives-are-used-as-declared",
+        "encoder",
+        "negatives = torch.tensor(demonstrations.negatives)",
+        "negatives = torch.zeros(0, 3)",
+    ),
+    "takes negatives for experts": spoilt(
+        "negatives-are-used-as-declared",
+        "encoder",
+        "if len(negatives) else 0 * self.mean",
+        "if len(negatives) else 0 * self.mean\n"
+        "self.mean = negatives.mean(dim=0) if len(negatives) else self.mean",
+    ),
+    "turns from the wrong side": spoilt(
+        "negatives-are-used-as-declared",
+        "encoder",
+        "toward = (away * self.apart).clamp(min=0)",
+        "toward = -(away * self.apart).clamp(max=0)",
+    ),
+    "denies that it can unlearn": spoilt(
+        "unlearning-is-as-declared",
+        "encoder",
+        ABILITIES,
+        ABILITIES.replace("unlearning=True, ", ""),
+    ),
+    "unlearns nothing": spoilt(
+        "unlearning-is-as-declared", "encoder", "self.settle(rest)", "return rest"
+    ),
+    "unlearns by halves": spoilt(
+        "unlearning-is-as-declared",
+        "encoder",
+        "self.settle(rest)",
+        "before = self.mean\nself.settle(rest)\nself.mean = (before + self.mean) / 2",
+    ),
+    "cannot unlearn once released": spoilt(
+        "unlearning-is-as-declared",
+        "encoder",
+        'self.jitter = tensors["jitter"]',
+        'self.jitter = 0 * tensors["jitter"]',
+    ),
+    "denies that it can be extended": spoilt(
+        "incremental-learning-is-as-declared",
+        "encoder",
+        ABILITIES,
+        ABILITIES.replace(", incremental=True", ""),
+    ),
+    "is extended by nothing": spoilt(
+        "incremental-learning-is-as-declared",
+        "encoder",
+        "def extend(self, demonstrations, context):",
+        "def extend(self, demonstrations, context):\n    return\n\n"
+        "def anew(self, demonstrations, context):",
+    ),
+    "is extended to NaN": spoilt(
+        "incremental-learning-is-as-declared",
+        "encoder",
+        "def extend(self, demonstrations, context):",
+        "def extend(self, demonstrations, context):\n    self.jitter = self.jitter * torch.nan",
+    ),
+    "forgets the first when it is extended": spoilt(
+        "incremental-learning-is-as-declared",
+        "encoder",
+        "def extend(self, demonstrations, context):",
+        "def extend(self, demonstrations, context):\n"
+        "    demonstrations = check(demonstrations.states[-30:])",
+    ),
+    "draws from the global generator when it is extended": spoilt(
+        "incremental-learning-is-as-declared",
+        "encoder",
+        "def extend(self, demonstrations, context):",
+        "def extend(self, demonstrations, context):\n    torch.rand(1)",
+    ),
+    "an uncertainty of shape [n, d]": spoilt(
+        "uncertainty-is-a-number-per-state", "encoder", UNCERTAINTY, UNCERTAINTY[: -len(MOST)]
+    ),
+    "an uncertainty below 0": spoilt(
+        "uncertainty-is-a-number-per-state",
+        "encoder",
+        UNCERTAINTY,
+        UNCERTAINTY.replace(".abs()", ""),
+    ),
+    "an uncertainty without end": spoilt(
+        "uncertainty-is-a-number-per-state", "encoder", UNCERTAINTY, UNCERTAINTY + " / 0"
+    ),
+    "an uncertainty relative to the batch": spoilt(
+        "uncertainty-is-a-number-per-state",
+        "encoder",
+        UNCERTAINTY,
+        UNCERTAINTY.replace("self.mean", "states.mean(dim=0)"),
     ),
     # Mappings
     "rewards above 1": spoilt(
@@ -219,6 +335,20 @@ CARELESS = {
         "mapping",
         'self.scale = tensors["scale"]',
         "self.scale = torch.ones(1)",
+    ),
+    # Schedules
+    "a strength above 1": spoilt("strength-lies-in-0-to-1", "schedule", STRENGTH, "return 2 - t"),
+    "a strength that swings": spoilt(
+        "strength-never-rises-with-time",
+        "schedule",
+        STRENGTH,
+        "return torch.cos(t).square()",
+    ),
+    "a strength relative to the batch": spoilt(
+        "rows-do-not-depend-on-their-batch",
+        "schedule",
+        STRENGTH,
+        "return torch.exp(-t / 100) * (t == t.amin())",
     ),
     # Norms
     "a violation of shape [n, 1]": spoilt(
@@ -399,6 +529,32 @@ def test_a_careless_plugin_fails_its_one_check(careless: Careless, tmp_path: Pat
     with installed(tmp_path, careless.files()) as plugin:
         found = verdicts(plugin)
     assert failing(found) == {careless.check}, found
+
+
+def test_an_encoder_that_needs_negatives_is_given_them(tmp_path: Path) -> None:
+    changed = files(["encoder"])
+    text = swapped(changed["strategies.py"], ABILITIES, ABILITIES.replace("optional", "required"))
+    needs = "if not len(demonstrations.negatives):\n    raise DataError('it needs negatives')\n"
+    settle = "self.mean = torch.tensor(demonstrations.states.mean(axis=0)) + self.jitter"
+    text = swapped(text, settle, needs + settle)
+    changed["strategies.py"] = "from iirl_engine import DataError\n" + text.replace(
+        "from __future__ import annotations\n", ""
+    )
+    with installed(tmp_path, changed) as plugin:
+        assert verdicts(plugin) == {}
+
+
+def test_an_encoder_that_denies_a_gradient_is_asked_for_none(tmp_path: Path) -> None:
+    changed = files(["encoder"], "strategies", LOSS, LOSS + ".detach()")
+    denied = ABILITIES.replace("Abilities(", "Abilities(gradient=False, ")
+    changed["strategies.py"] = swapped(changed["strategies.py"], ABILITIES, denied)
+    with installed(tmp_path, changed) as plugin:
+        found = verdicts(plugin)
+    assert found == {
+        "encoder good-encoder: loss-is-differentiable (NotApplicable)": (
+            "its abilities deny a gradient"
+        )
+    }
 
 
 def test_every_check_has_a_plugin_that_fails_it() -> None:

@@ -44,7 +44,7 @@ def pages() -> dict[str, str]:
 
 
 def first_party() -> list[Entry]:
-    """Return every strategy that the project's own distributions offer."""
+    """Return every strategy and command that the project's own distributions offer."""
     registry = Registry(Plugins())
     return [
         entry for kind in KINDS for entry in registry.entries(kind) if entry.dist in FIRST_PARTY
@@ -58,7 +58,7 @@ def strategies() -> Iterator[str]:
     entries = first_party()
     for kind in KINDS:
         found = [entry for entry in entries if entry.kind == kind]
-        if not found:
+        if not found or kind not in tables:
             continue
         yield f"### `{tables[kind]}`: {kind}s"
         for entry in found:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from iirl_engine import api
-from iirl_engine.api import Code, Failure, Judgement
+from iirl_engine.api import Abilities, Code, Failure, Judgement
 from iirl_engine.demonstrations import check
 from iirl_engine.patches import Kernels
 
@@ -18,19 +18,39 @@ class Source(api.Source):
 
 
 class Encoder(api.Encoder):
+    abilities = Abilities(negatives="optional", unlearning=True, incremental=True)
+
     def fit(self, demonstrations, context):
         jitter = context.generator().normal(size=3)
-        self.mean = torch.tensor(demonstrations.states.mean(axis=0) + 1e-3 * jitter)
+        self.jitter = torch.tensor(1e-3 * jitter)
+        self.settle(demonstrations)
+
+    def settle(self, demonstrations):
+        self.mean = torch.tensor(demonstrations.states.mean(axis=0)) + self.jitter
+        negatives = torch.tensor(demonstrations.negatives)
+        self.apart = negatives.mean(dim=0) - self.mean if len(negatives) else 0 * self.mean
+
+    def unlearn(self, rest):
+        self.settle(rest)
+
+    def extend(self, demonstrations, context):
+        self.settle(demonstrations)
 
     def encode(self, states):
-        loss = (states - self.mean).square().sum(dim=1)
+        away = states - self.mean
+        toward = (away * self.apart).clamp(min=0)
+        loss = (away.square() + toward).sum(dim=1)
         return Code(states, loss)
 
+    def uncertainty(self, states):
+        return (states - self.mean).abs().amax(dim=1)
+
     def tensors(self):
-        return {"mean": self.mean}
+        return {"mean": self.mean, "apart": self.apart, "jitter": self.jitter}
 
     def restore(self, tensors, demonstrations):
-        self.mean = tensors["mean"]
+        self.mean, self.apart = tensors["mean"], tensors["apart"]
+        self.jitter = tensors["jitter"]
 
 
 class Mapping(api.Mapping):

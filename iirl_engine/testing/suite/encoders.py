@@ -1,7 +1,8 @@
-"""Encoders: a finite loss, the same in any batch, differentiable, and the same after a release."""
+"""Encoders: a finite loss, the same in any batch and after a release, and abilities as declared."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,31 @@ import torch
 from torch import Tensor
 
 from iirl_engine.demonstrations import check as demonstrations
+from iirl_engine.errors import DataError
 from iirl_engine.records import Demonstrations
-from iirl_engine.testing.kit import Subject, check, require
+from iirl_engine.testing.kit import NotApplicable, Subject, check, require
 from iirl_engine.testing.suite.process_state import kept
 
 
-def data(scale: float = 1.0) -> Demonstrations:
-    """Return 60 expert states on a curve in three features."""
+def data(scale: float = 1.0, *, negatives: float = 0.0) -> Demonstrations:
+    """Return 60 expert states on a curve in three features.
+
+    And, unless `negatives` is 0, as many negatives, which have so much more of the first feature.
+    """
     t = np.linspace(0.0, 1.0, 60)
-    return demonstrations(scale * np.stack([t, np.sin(3 * t), t**2], axis=1))
+    states = scale * np.stack([t, np.sin(3 * t), t**2], axis=1)
+    beside = states + scale * np.array([negatives, 0.0, 0.0])
+    return demonstrations(states, negatives=beside if negatives else None)
+
+
+def suited(subject: Subject) -> Demonstrations:
+    """Return demonstrations that the encoder can learn from, with negatives if it needs them."""
+    return data(negatives=0.3 if subject.target().abilities.negatives == "required" else 0.0)
+
+
+def every_other(given: Demonstrations) -> Demonstrations:
+    """Return the demonstrations in the rows of even number, expert states and negatives."""
+    return demonstrations(given.states[::2], negatives=given.negatives[::2])
 
 
 def probes(count: int = 16) -> Tensor:
@@ -26,16 +43,33 @@ def probes(count: int = 16) -> Tensor:
     return 2 * torch.randn(count, 3, dtype=torch.float64, generator=generator)
 
 
-def fitted(subject: Subject, seed: int = 0) -> Any:
-    """Return the encoder, learned from the curve; what else its learning changed is undone."""
+def fitted(subject: Subject, seed: int = 0, given: Demonstrations | None = None) -> Any:
+    """Return the encoder, learned from the curve or the given demonstrations.
+
+    What else its learning changed in the process is undone.
+    """
     with kept():
-        return _fitted(subject, seed)
+        return _fitted(subject, seed, given)
 
 
-def _fitted(subject: Subject, seed: int = 0) -> Any:
+def _fitted(subject: Subject, seed: int = 0, given: Demonstrations | None = None) -> Any:
     encoder = subject.build()
-    encoder.fit(data(), subject.context(seed, 0))
+    encoder.fit(suited(subject) if given is None else given, subject.context(seed, 0))
     return encoder
+
+
+def released(encoder: Any, subject: Subject, given: Demonstrations) -> Any:
+    """Return another encoder, as a release of this one would bring it back."""
+    again = subject.build()
+    again.restore({name: t.detach().clone() for name, t in encoder.tensors().items()}, given)
+    return again
+
+
+def loss_of(encoder: Any, states: Any) -> Tensor:
+    """Return the loss of an array of states, without its graph."""
+    with torch.no_grad():
+        loss: Tensor = encoder.encode(torch.tensor(states)).loss
+    return loss
 
 
 @check("encoder")
@@ -80,13 +114,25 @@ def states_are_untouched(subject: Subject) -> None:
 
 @check("encoder")
 def loss_is_differentiable(subject: Subject) -> None:
-    """The gradient of the loss is that of finite differences."""
+    """The gradient is that of finite differences, and most states near the experts have one.
+
+    Unless the encoder's abilities deny a gradient.
+    """
+    if not subject.target().abilities.gradient:
+        raise NotApplicable("its abilities deny a gradient")
     encoder = fitted(subject)
     states = probes(4).requires_grad_(True)
     right = torch.autograd.gradcheck(
         lambda s: encoder.encode(s).loss, (states,), raise_exception=False
     )
     require(right, "the gradient is not that of finite differences")
+    generator = torch.Generator().manual_seed(2)
+    curve = torch.tensor(data().states)
+    near = curve + 0.1 * torch.randn(curve.shape, dtype=torch.float64, generator=generator)
+    near.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(encoder.encode(near).loss.sum(), near)
+    share = float((gradient != 0).any(dim=1).double().mean())
+    require(share > 0.5, f"only {share:.0%} of the states near experts have a gradient")
 
 
 @check("encoder")
@@ -108,10 +154,137 @@ def global_randomness_is_untouched(subject: Subject) -> None:
 @check("encoder")
 def release_brings_it_back(subject: Subject) -> None:
     """What `tensors` gives is all that `restore` needs, bit for bit."""
-    encoder, again = fitted(subject), subject.build()
+    encoder = fitted(subject)
     tensors = encoder.tensors()
     finite = all(bool(torch.isfinite(t).all()) for t in tensors.values())
     require(finite, "a tensor holds NaN or Inf, which no release takes")
-    again.restore({name: tensor.clone() for name, tensor in tensors.items()}, data())
+    again = released(encoder, subject, suited(subject))
     same = torch.equal(again.encode(probes()).loss, encoder.encode(probes()).loss)
     require(bool(same), "the restored encoder answers otherwise")
+    before, after = encoder.uncertainty(probes()), again.uncertainty(probes())
+    same = after is None if before is None else torch.equal(before, after)
+    require(same, "the restored encoder is as certain of other states")
+
+
+@check("encoder")
+def negatives_are_used_as_declared(subject: Subject) -> None:
+    """Negatives change nothing, or they lose reward, and who needs them says that they are missing.
+
+    `ignored`: the answer is the same bits without them. `optional`: it is another one. `required`:
+    `fit` raises `DataError` without them. Where they are used they lose more than experts, and
+    negatives on one side of the experts cost this side more than those on the other side do.
+    """
+    declared = subject.target().abilities.negatives
+    require(declared in ("ignored", "optional", "required"), f"negatives are {declared!r}")
+    above, below = data(negatives=0.3), data(negatives=-0.3)
+    told = fitted(subject, given=above)
+    if declared == "required":
+        require(_lacking(subject), "it needs negatives, and learns without any")
+    else:
+        untold = fitted(subject)
+        same = torch.equal(told.encode(probes()).loss, untold.encode(probes()).loss)
+        wrong = "it ignores negatives, and they change the loss"
+        require(same or declared == "optional", wrong)
+        if declared == "ignored":
+            return
+        require(not same, "it uses negatives, and they change nothing")
+    auroc = _order(told, above.negatives, above.states)
+    require(auroc > 0.5, f"negatives lose less than experts: AUROC {auroc:.2f}")
+    told_otherwise = fitted(subject, given=below)
+    warned = _order(told, above.negatives, below.negatives)
+    unwarned = _order(told_otherwise, above.negatives, below.negatives)
+    require(warned > unwarned, "negatives make states like them lose no more than others")
+
+
+def _lacking(subject: Subject) -> bool:
+    try:
+        fitted(subject, given=data())
+    except DataError:
+        return True
+    return False
+
+
+def _order(encoder: Any, high: Any, low: Any) -> float:
+    """Return the AUROC of the loss: how often a state that should lose more does."""
+    # In one batch, so that an encoder that minds its batch fails the check for that alone.
+    loss = loss_of(encoder, np.concatenate([high, low]))
+    more, less = loss[: len(high), None], loss[len(high) :]
+    return float(((more > less).double() + (more == less).double() / 2).mean())
+
+
+@check("encoder")
+def unlearning_is_as_declared(subject: Subject) -> None:
+    """Unlearning is fitting on the rest, to 1e-6, after a release too; or it is refused."""
+    given = suited(subject)
+    rest = every_other(given)
+    encoder = fitted(subject)
+    if not subject.target().abilities.unlearning:
+        refused = _refused(lambda: encoder.unlearn(rest))
+        require(refused, "its abilities deny unlearning, and unlearn raises no NotImplementedError")
+        return
+    first, expected = (fitted(subject, given=rest).encode(probes()) for _ in range(2))
+    if not torch.equal(first.loss, expected.loss):
+        raise NotApplicable("two fits of one seed differ")
+    again = released(encoder, subject, given)
+    for when, one in (("before", encoder), ("after", again)):
+        one.unlearn(rest)
+        code = one.encode(probes())
+        same = code.features.shape == expected.features.shape and all(
+            _close(found, fit) for found, fit in zip(code, expected, strict=True)
+        )
+        require(same, f"unlearning {when} a release is not fitting on the rest")
+
+
+@check("encoder")
+def incremental_learning_is_as_declared(subject: Subject) -> None:
+    """`extend` makes new expert states more expert and keeps the first; or it is refused."""
+    given = suited(subject)
+    added = given.states + np.array([0.0, 0.0, 1.5])
+    more = demonstrations(np.concatenate([given.states, added]), negatives=given.negatives)
+    encoder, context = fitted(subject), subject.context(round=1)
+    if not subject.target().abilities.incremental:
+        refused = _refused(lambda: encoder.extend(more, context))
+        require(refused, "its abilities deny extending, and extend raises no NotImplementedError")
+        return
+    again = released(encoder, subject, given)
+    before = loss_of(encoder, added).mean()
+    for when, one in (("before", encoder), ("after", again)):
+        with kept() as process:
+            one.extend(more, context)
+            used = process.generators_used()
+        require(not used, f"extending used the global generator of {' and '.join(used)}")
+        loss = loss_of(one, more.states)
+        require(bool(torch.isfinite(loss).all()), f"extended {when} a release, it has no loss")
+        fell = loss[len(given.states) :].mean() < before
+        require(bool(fell), f"extended {when} a release, new expert states are no more expert")
+        kept_on = loss[: len(given.states)].mean() < before
+        require(bool(kept_on), f"extended {when} a release, the first are experts no longer")
+
+
+@check("encoder")
+def uncertainty_is_a_number_per_state(subject: Subject) -> None:
+    """Uncertainty is None, or `[n]`, finite and not negative, whatever the batch."""
+    encoder = fitted(subject)
+    uncertainty = encoder.uncertainty(probes())
+    if uncertainty is None:
+        return
+    require(
+        isinstance(uncertainty, Tensor) and uncertainty.shape == (16,), "the uncertainty is no [n]"
+    )
+    require(bool(torch.isfinite(uncertainty).all()), "an uncertainty is not finite")
+    require(bool((uncertainty >= 0).all()), "an uncertainty is negative")
+    alone = torch.cat([encoder.uncertainty(row[None]) for row in probes()])
+    require(_close(alone, uncertainty), "a state's uncertainty depends on the batch")
+
+
+def _refused(call: Callable[[], None]) -> bool:
+    try:
+        call()
+    except NotImplementedError:
+        return True
+    return False
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    size = float(expected.abs().max())
+    return torch.allclose(found, expected, rtol=1e-6, atol=1e-9 * size)

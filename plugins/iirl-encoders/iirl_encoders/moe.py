@@ -15,16 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from iirl_encoders import networks
 from iirl_encoders.options import MoeAutoencoderOptions
 from iirl_encoders.scale import Scale
-from iirl_engine import Code, Context, DataError, Demonstrations, Encoder
+from iirl_engine import Abilities, Code, Context, DataError, Demonstrations, Encoder
 
 # encoder [k, b, d] and [k, b], decoder [k, d, b] and [k, d], gate [k, d] and [k]
 _PARAMETERS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "gate", "gate_bias")
 
 
 class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
-    """Trains the mixture on expert states alone, with Adam."""
+    """Trains the mixture on expert states alone, weighted by β, with Adam."""
+
+    abilities = Abilities(incremental=True)
 
     def fit(self, demonstrations: Demonstrations, context: Context) -> None:
         states = torch.tensor(demonstrations.states)
@@ -36,12 +39,21 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
         self._scale = Scale.asked(self.options.standardize, states)
         generator = context.torch_generator()
         self._parameters = self._initial(width, generator)
-        self._train(self._scale(states), generator)
+        self._train(demonstrations, generator)
 
     def encode(self, states: Tensor) -> Code:
         scaled = self._scale(states)
         features, mixed = mixture(scaled, self._parameters)
         return Code(features, (scaled - mixed).square().mean(dim=1))
+
+    def uncertainty(self, states: Tensor) -> Tensor | None:
+        """Return the disagreement of the experts' reconstructions; None when there is one."""
+        if len(self._parameters["gate"]) == 1:
+            return None
+        return disagreement(self._scale(states), self._parameters)
+
+    def extend(self, demonstrations: Demonstrations, context: Context) -> None:
+        self._train(demonstrations, context.torch_generator())
 
     def tensors(self) -> dict[str, Tensor]:
         scale = {"center": self._scale.center, "spread": self._scale.spread}
@@ -68,31 +80,46 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
             "gate_bias": uniform(experts, fan_in=width),
         }
 
-    def _train(self, scaled: Tensor, generator: torch.Generator) -> None:
-        learned = {name: value.requires_grad_(True) for name, value in self._parameters.items()}
-        optimizer = torch.optim.Adam(learned.values(), lr=self.options.learning_rate)
+    def _train(self, demonstrations: Demonstrations, generator: torch.Generator) -> None:
+        scaled = self._scale(torch.tensor(demonstrations.states))
         size = min(self.options.batch, len(scaled))
-        with torch.enable_grad():
-            for _ in range(self.options.steps):
-                rows = torch.randperm(len(scaled), generator=generator)[:size]
-                batch = scaled[rows]
-                loss = (batch - mixture(batch, learned)[1]).square().mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        self._parameters = {name: value.detach() for name, value in learned.items()}
+        weights = networks.relative(demonstrations.weights, len(scaled))[:, None]
+
+        def objective(parameters: networks.Parameters) -> Tensor:
+            rows = torch.randperm(len(scaled), generator=generator)[:size]
+            batch = scaled[rows]
+            wrong = (batch - mixture(batch, parameters)[1]).square()
+            return (weights[rows] * wrong).mean()
+
+        self._parameters = networks.minimised(
+            self._parameters,
+            objective,
+            steps=self.options.steps,
+            learning_rate=self.options.learning_rate,
+        )
 
 
 def mixture(scaled: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the gated hidden units `[n, k b]` and the mixed reconstruction `[n, d]`."""
-    _, hidden, width = parameters["encoder"].shape
-    weights = torch.softmax(scaled @ parameters["gate"].T + parameters["gate_bias"], dim=1)
-    units = torch.relu(
-        scaled @ parameters["encoder"].reshape(-1, width).T + parameters["encoder_bias"].reshape(-1)
-    )
-    features = units * weights.repeat_interleave(hidden, dim=1)
+    experts, hidden, width = parameters["encoder"].shape
+    # In place where autograd allows: at thousands of rows, fresh memory costs more than sums.
+    weights = (scaled @ parameters["gate"].T).add_(parameters["gate_bias"]).softmax(dim=1)
+    inner = scaled @ parameters["encoder"].reshape(-1, width).T
+    units = inner.add_(parameters["encoder_bias"].reshape(-1)).relu_()
+    features = (units.view(-1, experts, hidden) * weights[:, :, None]).flatten(1)
     decoder = parameters["decoder"].transpose(1, 2).reshape(-1, width)
-    return features, features @ decoder + weights @ parameters["decoder_bias"]
+    return features, (features @ decoder).add_(weights @ parameters["decoder_bias"])
+
+
+def disagreement(scaled: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    """Return the gate's variance of the experts' reconstructions `[n]`, averaged over features."""
+    weights = torch.softmax(scaled @ parameters["gate"].T + parameters["gate_bias"], dim=1)
+    inner = torch.einsum("nd,kbd->nkb", scaled, parameters["encoder"])
+    units = torch.relu(inner + parameters["encoder_bias"])
+    outer = torch.einsum("nkb,kdb->nkd", units, parameters["decoder"])
+    each = outer + parameters["decoder_bias"]
+    mixed = torch.einsum("nk,nkd->nd", weights, each)
+    return torch.einsum("nk,nkd->n", weights, (each - mixed[:, None]).square()) / scaled.shape[1]
 
 
 def read_weights(path: Path, width: int) -> dict[str, Tensor]:

@@ -54,6 +54,20 @@ class Scale:
         return cls(center * unit, spread * unit)
 
     @classmethod
+    def within(cls, *classes: Tensor) -> Scale:
+        """Return the scaling by the spread within classes of states, around the first's mean.
+
+        The spread is the root of the mean of the classes' variances, so that what tells them
+        apart is not scaled away. A feature that is constant in all is scaled by its magnitude.
+        """
+        largest = torch.cat(classes).abs().amax(dim=0)
+        unit = torch.where(largest > 0, largest, 1.0)
+        variances = torch.stack([(states / unit).var(dim=0, correction=0) for states in classes])
+        spread = variances.mean(dim=0).sqrt()
+        center = (classes[0] / unit).mean(dim=0)
+        return cls(center * unit, torch.where(spread > 1e-12, spread, 1.0) * unit)
+
+    @classmethod
     def identity(cls, width: int) -> Scale:
         """Return the scaling that changes nothing."""
         ones = torch.ones(width, dtype=torch.float64)

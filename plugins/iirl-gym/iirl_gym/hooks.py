@@ -5,17 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from iirl_engine import Offer, hookimpl
-from iirl_gym.options import PointMazeOptions
+from iirl_gym import options as o
 
 IIRL_API = 1
 
 
 @hookimpl
 def iirl_sources() -> Iterator[Offer]:
-    """Demonstrations driven in simulated worlds."""
+    """Demonstrations driven in simulated worlds, or recorded there by others."""
     yield Offer(
         "pointmaze",
         "iirl_gym.pointmaze:PointMaze",
-        PointMazeOptions,
+        o.PointMazeOptions,
         "a ball driven through a MuJoCo maze; brings its walls as norms",
+    )
+    yield Offer(
+        "minari",
+        "iirl_gym.minari_dataset:Minari",
+        o.MinariOptions,
+        "observations of a Minari dataset on this machine",
+    )
+    yield Offer(
+        "icu-sepsis",
+        "iirl_gym.sepsis_source:IcuSepsis",
+        o.IcuSepsisOptions,
+        "clinicians who treat sepsis in the ICU-Sepsis world",
+    )
+
+
+@hookimpl
+def iirl_commands() -> Iterator[Offer]:
+    """Policies to evaluate rewards with."""
+    yield Offer(
+        "icu-sepsis",
+        "iirl_gym.sepsis_policies:command",
+        summary="write policies of the ICU-Sepsis world",
     )

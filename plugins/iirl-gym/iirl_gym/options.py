@@ -24,3 +24,29 @@ class PointMazeOptions:
         help="standard deviation of the noise on the controller's action, which lies in [-1, 1]; "
         "much above 0.2 the ball is driven against the walls",
     )
+
+
+@attrs.frozen(kw_only=True)
+class MinariOptions:
+    """Options of source `minari`."""
+
+    dataset: str = option(
+        help="id of a dataset that is on this machine, such as mujoco/halfcheetah/expert-v0, or "
+        "the path of its folder; a relative path starts where iirl is called"
+    )
+    observation: str | None = option(
+        None, help="the part of the observation that is the state, where it has named parts"
+    )
+    states: int | None = option(
+        None, ge=1, help="states at most, from the first episode on; all if left out"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class IcuSepsisOptions:
+    """Options of source `icu-sepsis`."""
+
+    patients: int = option(1000, ge=1, le=10_000, help="patients, of about 9 states each")
+    negatives: bool = option(
+        False, help="take the states of patients who died as negatives, not as expert states"
+    )
