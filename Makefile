@@ -6,13 +6,16 @@ PLUGINS := $(wildcard plugins/*)
 READY := $(VENV)/.ready
 DEMOS := figure1 pointmaze
 
-.PHONY: help setup demo test lint docs bench clean
+BENCHMARKS := figure1 quality text throughput policy
+
+.PHONY: help setup demo test lint docs bench clean $(BENCHMARKS:%=bench-%)
 help:
 	@echo "make demo   set up and run both demos; pictures in runs/*/report.html"
 	@echo "make test   set up and run the tests"
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make docs   build the documentation"
-	@echo "make bench  run the benchmarks beside their baselines"
+	@echo "make bench  run every benchmark beside its baselines; make bench-NAME runs one of"
+	@echo "            $(BENCHMARKS)"
 
 # Build tools go in first and projects are built without isolation, so that no build environment
 # resolves packages of its own. constraints.txt names the CPU build of torch.
@@ -48,8 +51,10 @@ lint: $(READY)
 docs: $(READY)
 	$(BIN)/sphinx-build --fail-on-warning --quiet -b html docs docs/_build/html
 
-bench: $(READY)
-	$(BIN)/python -m tests.benchmarks.figure1
+bench: $(BENCHMARKS:%=bench-%)
+
+$(BENCHMARKS:%=bench-%): bench-%: $(READY)
+	$(BIN)/python -m tests.benchmarks.$*
 
 clean:
 	rm -rf $(VENV) runs docs/_build

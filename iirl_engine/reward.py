@@ -243,8 +243,11 @@ class RewardModel:
         narrow = array.dtype.kind == "f" and array.dtype.itemsize < 8
         with torch.no_grad():
             wide = torch.from_numpy(array.astype(np.float64))
-            parts = [self.reward(part) for part in torch.split(wide, _ROWS)]
-            reward = self._applied(torch.cat(parts) if len(parts) > 1 else parts[0], wide, t)
+            if len(wide) <= _ROWS:
+                reward = self.reward(wide)
+            else:
+                reward = torch.cat([self.reward(part) for part in torch.split(wide, _ROWS)])
+            reward = self._applied(reward, wide, t)
         return reward.numpy().astype(np.float32 if narrow else np.float64, copy=False)
 
     def strength(self, states: Tensor, t: Tensor) -> Tensor:
@@ -350,7 +353,7 @@ class RewardModel:
         """Return the reward before corrections, g(L(s)), `[n]`, of finite float64 states."""
         loss = _one_each(self.encoder.encode(states).loss, states, "the encoder's loss")
         # A mapping that cuts its answer to [0, 1] would take a loss of -Inf for the best of all.
-        loss = torch.where(loss == -torch.inf, torch.nan, loss)
+        loss = loss.nan_to_num(nan=torch.nan, posinf=torch.inf, neginf=torch.nan)
         return _one_each(self.mapping.map(loss), states, "the mapping")
 
     def violations(self, states: Tensor) -> dict[str, Tensor]:
@@ -403,9 +406,11 @@ class RewardModel:
         ]
 
     def _suppressions(self, states: Tensor, base: Tensor) -> list[Tensor]:
-        asked = {name for correction in self.corrections for name in correction.norms()}
+        if not self._corrections:
+            return []
+        asked = {name for correction in self._corrections for name in correction.norms()}
         violations = {name: self.norms[name].violation(states) for name in sorted(asked)}
-        return [c.suppression(states, base, violations) for c in self.corrections]
+        return [c.suppression(states, base, violations) for c in self._corrections]
 
     def _array(self, states: Any) -> NDArray[Any]:
         """Return states as an array of numbers; what a masked array hides becomes NaN."""

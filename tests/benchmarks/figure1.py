@@ -1,6 +1,6 @@
 """Figure 1 with given weights: our refiners beside the reference's published figures.
 
-    make bench        (or: python -m tests.benchmarks.figure1 [--data DIR])
+    make bench-figure1        (or: python -m tests.benchmarks.figure1 [--data DIR])
 
 The world is the reference's: 20 expert vertices, the reward 1 - clip(L / 0.3, 0, 1) of its own
 mixture of autoencoders, boundary 0.34, floor 0.01. A grid of 20^3 cells is counted, 837 of them

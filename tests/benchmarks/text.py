@@ -33,7 +33,10 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "text_safety"
 KEPT_BACK, HALVED = "xstest", "openai_moderation"
 # Embeddings have one unit and length: they are not scaled, and likeness is local.
 ENCODERS: dict[str, tuple[str, dict[str, object]]] = {
-    "mmd-witness, negatives": ("mmd-witness", {"standardize": False, "width": 0.25}),
+    "mmd-witness, negatives": (
+        "mmd-witness",
+        {"standardize": False, "widths": [0.15, 0.35, 0.7]},
+    ),
     "energy, negatives": ("energy", {}),
     "kernel-mean, positives only": ("kernel-mean", {"standardize": False}),
     "knn, positives only": ("knn", {}),

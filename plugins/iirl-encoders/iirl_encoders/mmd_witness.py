@@ -6,7 +6,8 @@ With a kernel κ and its Hilbert space H, eq. 2 over the unit ball of H is
 
 and f is proportional to the witness w(s) = k_E(s) - k_N(s), the difference of the two kernel means
 k(s) = Σ_i β_i κ(s, s_i) / Σ_i β_i (Gretton et al., "A kernel two-sample test", JMLR 2012, section
-2.3). Nothing is trained; a demonstration is a term of a sum.
+2.3). Nothing is trained; a demonstration is a term of a sum. With several widths κ is the mean of
+their kernels.
 
 The loss takes the witness as it is, moved and scaled to run from 0 to 1 over the training states,
 
@@ -74,15 +75,14 @@ class MmdWitness(Encoder[MmdWitnessOptions]):
 
     def witness(self, states: Tensor) -> Tensor:
         """Return w `[n]` from -1 to 1 of `states [n, d]`: k_E - k_N, before any rescaling."""
-        expert, negative = self._log_means(self._scale(states))
-        return expert[:, 0].exp() - negative[:, 0].exp()
+        return _difference(*self._log_means(self._scale(states)))
 
     def encode(self, states: Tensor) -> Code:
         scaled = self._scale(states)
         expert, negative = self._log_means(scaled)
         low, high = self._range
-        likeness = (expert[:, 0].exp() - negative[:, 0].exp() - low) / (high - low)
-        density = torch.logaddexp(expert[:, 1], negative[:, 1]) - math.log(2)
+        likeness = (_difference(expert, negative) - low) / (high - low)
+        density = torch.logaddexp(expert[:, -1], negative[:, -1]) - math.log(2)
         unlike = (-_log_bent(likeness)).clamp(min=0)
         return Code(scaled, unlike + softplus(self._background - density))
 
@@ -93,7 +93,7 @@ class MmdWitness(Encoder[MmdWitnessOptions]):
         """
         scaled = self._scale(states)
         expert, negative = (
-            centers.log_number + centers.log_means(scaled, self._widths[1:])[:, 0]
+            centers.log_number + centers.log_means(scaled, self._widths[-1:])[:, 0]
             for centers in (self._experts, self._negatives)
         )
         return kernels.doubt(torch.logaddexp(expert, negative))
@@ -133,7 +133,7 @@ class MmdWitness(Encoder[MmdWitnessOptions]):
             self._scale = Scale.identity(states.shape[1])
         self._draw(demonstrations)
         typical = kernels.typical_distance(self._experts.states, self._negatives.states)
-        factors = [self.options.width, self.options.support_width]
+        factors = [*self.options.widths, self.options.support_width]
         self._widths = typical * torch.tensor(factors, dtype=torch.float64)
         self._settle()
 
@@ -166,19 +166,24 @@ class MmdWitness(Encoder[MmdWitnessOptions]):
         """Look up the range of the witness and the background density, 1 % quantile times ε."""
         some = torch.cat([c.states[:_LOOKED_UP] for c in (self._experts, self._negatives)])
         expert, negative = self._log_means(some)
-        witness = expert[:, 0].exp() - negative[:, 0].exp()
+        witness = _difference(expert, negative)
         low, high = witness.min(), witness.max()
         self._range = torch.stack([low, torch.maximum(high, low + _LEAST_RANGE)])
-        density = torch.logaddexp(expert[:, 1], negative[:, 1]) - math.log(2)
+        density = torch.logaddexp(expert[:, -1], negative[:, -1]) - math.log(2)
         sparse = torch.quantile(density, 0.01)
         self._background = (sparse + math.log(self.options.background))[None]
 
     def _log_means(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log k_E and log k_N `[n, 2]`, under the witness's kernel and the narrower one."""
+        """Return log k_E and log k_N `[n, j + 1]`: the witness's kernels, then the narrower one."""
         expert, negative = (
             centers.log_means(scaled, self._widths) for centers in (self._experts, self._negatives)
         )
         return expert, negative
+
+
+def _difference(expert: Tensor, negative: Tensor) -> Tensor:
+    """Return the witness `[n]`: k_E - k_N, mean over its kernels."""
+    return (expert[:, :-1].exp() - negative[:, :-1].exp()).mean(dim=1)
 
 
 def _log_bent(share: Tensor) -> Tensor:

@@ -120,19 +120,19 @@ class KernelMeanOptions:
 
     def __attrs_post_init__(self) -> None:
         """Check what no limit of a number can say."""
-        if not self.widths:
-            raise ValueError("widths must have at least one number")
+        _check_some(self.widths)
 
 
 @attrs.frozen(kw_only=True)
 class MmdWitnessOptions:
     """Options of encoder `mmd-witness`."""
 
-    width: float = option(
-        1.4,
+    widths: tuple[float, ...] = option(
+        (1.4,),
         ge=1e-3,
         le=1e3,
-        help="the witness's kernel width, as a share of the median distance between states",
+        help="the witness's kernel widths, as shares of the median distance between states; the "
+        "kernel is the mean of theirs",
     )
     support_width: float = option(
         0.35, ge=1e-3, le=1e3, help="the same for the kernel that tells where there are data"
@@ -149,6 +149,15 @@ class MmdWitnessOptions:
     standardize: bool = option(
         True, help="scale features by their standard deviation within experts and negatives"
     )
+
+    def __attrs_post_init__(self) -> None:
+        """Check what no limit of a number can say."""
+        _check_some(self.widths)
+
+
+def _check_some(widths: tuple[float, ...]) -> None:
+    if not widths:
+        raise ValueError("widths must have at least one number")
 
 
 @attrs.frozen(kw_only=True)

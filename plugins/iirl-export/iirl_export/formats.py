@@ -50,6 +50,7 @@ def onnx_content(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes
             dynamo=True,
             input_names=["states"],
             output_names=["reward"],
+            dynamic_shapes=({0: "n"},),  # of a traced program it only takes the name
             verbose=False,
             custom_translation_table={torch.ops.aten.scalar_tensor.default: _scalar},
         )

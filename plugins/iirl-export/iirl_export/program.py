@@ -12,7 +12,7 @@ from torch.export import Dim, ExportedProgram
 
 from iirl_engine import Norm, RewardModel, UsageError
 from iirl_export.nearest import treeless
-from iirl_export.untiled import Untiled
+from iirl_export.stand_ins import StandIns
 
 Function = Callable[[Tensor], Tensor]
 Convert = Callable[[ExportedProgram], bytes]
@@ -84,7 +84,7 @@ def _traced(function: Function, width: int, dtype: torch.dtype) -> ExportedProgr
     # Traced with 3 rows: a program traced with 0 or 1 would be one for that many.
     example = torch.zeros(3, width, dtype=dtype)
     rows = ({0: Dim("n")},)
-    with torch.no_grad(), Untiled():
+    with torch.no_grad(), StandIns():
         return torch.export.export(_Module(function), (example,), dynamic_shapes=rows)
 
 

@@ -1,7 +1,4 @@
-"""How code that goes through a batch in tiles is traced: the batch as a whole.
-
-Rows do not depend on their batch, so that no reward changes; memory grows with it.
-"""
+"""Calls that a traced program cannot hold, and tensor operations that answer the same."""
 
 from __future__ import annotations
 
@@ -14,13 +11,14 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _SPLIT = inspect.signature(torch.split)
-_CDIST = inspect.signature(torch.cdist)
 
 
-class Untiled(TorchFunctionMode):
-    """Within it `torch.split` leaves a traced batch whole, and `torch.cdist` is a plain sum.
+class StandIns(TorchFunctionMode):
+    """Replaces calls while a program is traced.
 
-    How many tiles there are depends on the batch, and ONNX has no operation for `torch.cdist`.
+    `torch.split` leaves a traced batch whole: how many tiles there are would depend on the batch.
+    Rows do not depend on theirs, so that no reward changes; memory grows with the batch. For
+    `torch.cdist` and `torch.searchsorted` ONNX has no operation.
     """
 
     def __torch_function__(
@@ -30,16 +28,16 @@ class Untiled(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        named = kwargs or {}
+        named = dict(kwargs or {})
+        if func is torch.cdist and args[0].ndim == args[1].ndim == 2 and named.get("p", 2.0) == 2:
+            return _distances(*args[:2])
+        if func is torch.searchsorted and set(named) <= {"right"} and len(args) == 2:
+            return _places(*args, **named)
         if func in (torch.split, Tensor.split):
             found = _SPLIT.bind(*args, **named).arguments
             tensor = found["tensor"]
             if found.get("dim", 0) == 0 and isinstance(tensor.shape[0], torch.SymInt):
                 return (tensor,)
-        if func is torch.cdist:
-            found = _CDIST.bind(*args, **named).arguments
-            if found.get("p", 2.0) == 2 and found["x1"].ndim == found["x2"].ndim == 2:
-                return _distances(found["x1"], found["x2"])
         return func(*args, **named)
 
 
@@ -52,3 +50,9 @@ def _distances(states: Tensor, centers: Tensor) -> Tensor:
     for feature in range(1, centers.shape[1]):
         squared = squared + (states[:, feature, None] - centers[:, feature]).square()
     return squared.sqrt()
+
+
+def _places(ordered: Tensor, values: Tensor, right: bool = False) -> Tensor:
+    """Return how many numbers of `ordered [..., m]` are below each value, or not above it."""
+    limits, asked = ordered.unsqueeze(-2), values.unsqueeze(-1)
+    return (limits <= asked if right else limits < asked).sum(dim=-1)
