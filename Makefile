@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*)
 READY := $(VENV)/.ready
-DEMOS := figure1 pointmaze
+DEMOS := figure1 pointmaze icu-sepsis
 
 BENCHMARKS := figure1 quality text throughput policy
 
 .PHONY: help setup demo test lint docs bench clean $(BENCHMARKS:%=bench-%)
 help:
-	@echo "make demo   set up and run both demos; pictures in runs/*/report.html"
+	@echo "make demo   set up and run the demos; pictures in runs/*/report.html"
 	@echo "make test   set up and run the tests"
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make docs   build the documentation"

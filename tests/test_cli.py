@@ -636,7 +636,7 @@ def test_every_command_has_help_that_fits_80_columns(command: list[str], iirl: I
         (["rnu"], "did you mean 'run'?"),
         (["frobnicate"], "known: run, demo, status"),
         (["plugins", "lsit"], "list"),
-        (["demo", "figure2"], "figure1, pointmaze"),
+        (["demo", "figure2"], "figure1, icu-sepsis, pointmaze"),
         (["run"], "CHAIN"),
         (["run", "gone.toml"], "there is no such chain file"),
         (["run", "x.toml", "--sett", "a=1"], "--set"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from iirl_engine.testing import Check, conformance
 
@@ -53,6 +55,42 @@ def test_the_refiners_conform(check: Check) -> None:
     check()
 
 
-@conformance("iirl-gym", examples={"pointmaze": {"states": 500}})
+ENVIRONMENTS = {
+    "pointmaze": {"states": 500},
+    "icu-sepsis": {"patients": 50},
+    "minari": {"dataset": str(FILES / "minari" / "walk-v0")},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _recorded() -> None:
+    """Record two short walks in the format of Minari."""
+    import minari
+    from gymnasium.spaces import Box
+    from minari.data_collector import EpisodeBuffer
+
+    walks = [
+        EpisodeBuffer(
+            id=number,
+            observations=np.random.default_rng(number).normal(size=(11, 3)),
+            actions=np.zeros((10, 1), dtype=np.float32),
+            rewards=[0.0] * 10,
+            terminations=[False] * 10,
+            truncations=[False] * 9 + [True],
+        )
+        for number in range(2)
+    ]
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it would like an author, a description, ...
+        patch.setenv("MINARI_DATASETS_PATH", str(FILES / "minari"))
+        minari.create_dataset_from_buffers(
+            "walk-v0",
+            walks,
+            observation_space=Box(-np.inf, np.inf, (3,), np.float64),
+            action_space=Box(-1, 1, (1,), np.float32),
+        )
+
+
+@conformance("iirl-gym", examples=ENVIRONMENTS)
 def test_the_environments_conform(check: Check) -> None:
     check()

@@ -57,7 +57,7 @@ def run(chain: Path, **asked: Any) -> None:
 @click.argument("name", default="figure1")
 @_with_chain_options
 def demo(name: str, **asked: Any) -> None:
-    """Run the demo NAME: figure1 (a toy world in 3-D) or pointmaze (a MuJoCo maze)."""
+    """Run the demo NAME: figure1 (a toy world), pointmaze (MuJoCo) or icu-sepsis (patients)."""
     recipes = _recipes()
     if name not in recipes:
         raise UsageError("there is no such demo", got=name, known=sorted(recipes))

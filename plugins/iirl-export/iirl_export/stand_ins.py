@@ -18,7 +18,8 @@ class StandIns(TorchFunctionMode):
 
     `torch.split` leaves a traced batch whole: how many tiles there are would depend on the batch.
     Rows do not depend on theirs, so that no reward changes; memory grows with the batch. For
-    `torch.cdist` and `torch.searchsorted` ONNX has no operation.
+    `torch.cdist` and `torch.searchsorted` ONNX has no operation, and for `softplus` ONNX Runtime
+    has none in float64.
     """
 
     def __torch_function__(
@@ -33,6 +34,8 @@ class StandIns(TorchFunctionMode):
             return _distances(*args[:2])
         if func is torch.searchsorted and set(named) <= {"right"} and len(args) == 2:
             return _places(*args, **named)
+        if func is torch.nn.functional.softplus and len(args) == 1 and not named:
+            return args[0].clamp(min=0) + torch.log1p(torch.exp(-args[0].abs()))
         if func in (torch.split, Tensor.split):
             found = _SPLIT.bind(*args, **named).arguments
             tensor = found["tensor"]
