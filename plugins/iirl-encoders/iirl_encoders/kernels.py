@@ -200,7 +200,7 @@ def _in_tiles(function: Callable[[Tensor], Tensor], states: Tensor, columns: int
     rather than kept.
     """
     tiles = torch.split(states, max(1, _TILE // columns))
-    if len(states) * columns > _KEPT and states.requires_grad and torch.is_grad_enabled():
+    if states.requires_grad and torch.is_grad_enabled() and len(states) * columns > _KEPT:
         again = functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         return torch.cat([again(function, tile) for tile in tiles])
     return torch.cat([function(tile) for tile in tiles])

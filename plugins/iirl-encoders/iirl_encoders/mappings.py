@@ -30,17 +30,17 @@ class Exp(Mapping[ExpOptions]):
         else:
             high = asked_high
             low = min(low, high - _least_spread(high)) if asked_low == "auto" else low
-        self._limits = torch.tensor([low, high], dtype=torch.float64)
+        self._low, self._high = low, high
 
     def map(self, loss: Tensor) -> Tensor:
-        low, high = self._limits
-        return torch.exp(-self.options.steepness * (loss - low) / (high - low)).clamp(max=1)
+        steep = -self.options.steepness * (loss - self._low) / (self._high - self._low)
+        return torch.exp(steep).clamp(max=1)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"limits": self._limits}
+        return {"limits": torch.tensor([self._low, self._high], dtype=torch.float64)}
 
     def restore(self, tensors: MappingOf[str, Tensor]) -> None:
-        self._limits = tensors["limits"]
+        self._low, self._high = tensors["limits"].tolist()
 
 
 class Linear(Mapping[LinearOptions]):

@@ -24,6 +24,11 @@ class Scale:
 
     center: Tensor
     spread: Tensor
+    _shift: Tensor = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Divide once what every call takes away."""
+        object.__setattr__(self, "_shift", self.center / self.spread)
 
     @classmethod
     def asked(cls, standardize: bool | Literal["auto"], states: Tensor) -> Scale:
@@ -75,4 +80,4 @@ class Scale:
 
     def __call__(self, states: Tensor) -> Tensor:
         """Return the scaled states."""
-        return (states / self.spread - self.center / self.spread).clamp(-FARTHEST, FARTHEST)
+        return (states / self.spread - self._shift).clamp(-FARTHEST, FARTHEST)

@@ -39,8 +39,6 @@ ENCODERS, MAPPINGS = (
     {e.offer.name: e for e in REGISTRY.entries(kind) if e.dist in FIRST_PARTY}
     for kind in ("encoder", "mapping")
 )
-# They read the length of a batch as a number.
-REFUSED = ("kernel-mean", "mmd-witness")
 QUICK = {"steps": 20}
 CHAIN = """
 report = []
@@ -144,7 +142,7 @@ def assert_same(model: RewardModel, path: Path, format: str, tolerance: float = 
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("encoder", [name for name in ENCODERS if name not in REFUSED])
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_other_encoder(encoder: str, format: str, tmp_path: Path) -> None:
     model = model_of(encoder)
     found = export(model, tmp_path / "reward", format)
@@ -230,15 +228,6 @@ class BranchingNorm(SupportNorm):
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-@pytest.mark.parametrize("encoder", REFUSED)
-def test_an_encoder_that_reads_the_length_of_a_batch_is_refused(
-    encoder: str, tmp_path: Path
-) -> None:
-    with pytest.raises(UsageError, match=r"^encoder \w+ cannot be exported"):
-        export(model_of(encoder), tmp_path / "reward")
-    assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("format", FORMATS)
