@@ -39,12 +39,27 @@ def summarize(outcome: Outcome) -> str:
             f"release  {plain(outcome.release)}",
             *(f"report   {plain(path)}" for path in outcome.reports),
         ],
+        _left_out(outcome),
         rounds_table(outcome.rounds),
         list(_last_gates(outcome)),
         [line for text in alerts(outcome) for line in wrap(f"!! {text}", "   ")],
         wrap(f"{verdict(outcome).level}: {verdict(outcome).text}"),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _left_out(outcome: Outcome) -> list[str]:
+    """Return what the norms left of the demonstrations, when they forbid any."""
+    told = outcome.demonstrations
+    if not told.get("dropped"):
+        return []
+    by = ", ".join(f"{plain(name)} {short(n)}" for name, n in told["dropped"].items())
+    span = f"{plain(told['span']['feature'])} spans {told['span']['share']:.0%} of its range"
+    return wrap(
+        f"norms forbid {short(told['loaded'] - told['kept'])} of {short(told['loaded'])} expert "
+        f"states: {by}. The others cover {told['covered']:.0%} of the ground; {span}.",
+        "  ",
+    )
 
 
 def verdict(outcome: Outcome) -> Verdict:

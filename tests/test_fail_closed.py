@@ -52,6 +52,16 @@ use = "text"
 """
 
 
+def test_a_row_whose_sum_overflows_changes_no_other(finished: Path) -> None:
+    reward = iirl.load_release(finished / "out")
+    states = reward.demonstrations.states[:3].copy()
+    beside = np.concatenate([states, np.full((2, 3), 1e308), states])
+    together = reward(beside)
+    assert np.array_equal(together[:3], reward(states))
+    assert np.array_equal(together[5:], reward(states))
+    assert (together[3:5] == 0).all()
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")

@@ -11,6 +11,7 @@ import pytest
 import iirl_engine as iirl
 from iirl_engine.errors import DataError
 from iirl_engine.knowledge import Knowledge
+from iirl_engine.summary import summarize
 from iirl_engine.testing import run_chain
 
 CHAIN = """
@@ -69,6 +70,9 @@ def test_forbidden_demonstrations_are_left_out_and_counted(tmp_path: Path) -> No
     manifest = json.loads((outcome.release / "manifest.json").read_text())
     assert manifest["screening"] == told
     assert "box forbids" in (outcome.release / "CARD.md").read_text()
+    summary = " ".join(summarize(outcome).split())
+    assert "linear" in summary
+    assert "x0 spans 50% of its range" in summary
     assert any("box forbids" in text for text in events(tmp_path))
 
 

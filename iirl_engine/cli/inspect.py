@@ -99,6 +99,9 @@ def explain(release: Path, states: Path, as_json: bool) -> None:
         click.echo(f"  nearest expert state ({nearest}) at distance {why.distance:.4g}")
         for name, violation in why.violated:
             click.echo(f"  norm {name} is violated by {violation:.4g}")
+        click.echo(f"  uncertainty {why.uncertainty:.3f}, audit coverage {why.coverage:.3f}")
+        if why.strength != 1:
+            click.echo(f"  the schedule applies it with strength {why.strength:.4g} at first")
 
 
 @click.command()
