@@ -40,7 +40,7 @@ from iirl_encoders.scale import Scale
 from iirl_engine import Abilities, Code, Context, DataError, Demonstrations, Encoder
 
 # States of each class at which the range of the witness and the density are looked up.
-_LOOKED_UP = 1000
+_LOOKED_UP = 500
 # A bends within about this much of 0, so that it stays above 0 and keeps a slope.
 _BEND = 0.01
 _LEAST_RANGE = 1e-12
