@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,16 +35,16 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
         width = states.shape[1]
         if self.options.weights is not None:
             self._scale = Scale.identity(width)
-            self._parameters = read_weights(Path(self.options.weights), width)
+            self._keep(read_weights(Path(self.options.weights), width))
             return
         self._scale = Scale.asked(self.options.standardize, states)
         generator = context.torch_generator()
-        self._parameters = self._initial(width, generator)
+        self._keep(self._initial(width, generator))
         self._train(demonstrations, generator)
 
     def encode(self, states: Tensor) -> Code:
         scaled = self._scale(states)
-        features, mixed = mixture(scaled, self._parameters)
+        features, mixed = mixed_by(scaled, self._layers)
         return Code(features, (scaled - mixed).square().mean(dim=1))
 
     def uncertainty(self, states: Tensor) -> Tensor | None:
@@ -61,7 +62,10 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
 
     def restore(self, tensors: Mapping[str, Tensor], demonstrations: Demonstrations) -> None:
         self._scale = Scale(tensors["center"], tensors["spread"])
-        self._parameters = {name: tensors[name] for name in _PARAMETERS}
+        self._keep({name: tensors[name] for name in _PARAMETERS})
+
+    def _keep(self, parameters: dict[str, Tensor]) -> None:
+        self._parameters, self._layers = parameters, Layers.of(parameters)
 
     def _initial(self, width: int, generator: torch.Generator) -> dict[str, Tensor]:
         experts, asked = self.options.experts, self.options.bottleneck
@@ -91,24 +95,53 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
             wrong = (batch - mixture(batch, parameters)[1]).square()
             return (weights[rows] * wrong).mean()
 
-        self._parameters = networks.minimised(
+        learned = networks.minimised(
             self._parameters,
             objective,
             steps=self.options.steps,
             learning_rate=self.options.learning_rate,
         )
+        self._keep(learned)
+
+
+class Layers(NamedTuple):
+    """The parameters as matrices that states are multiplied with from the left."""
+
+    gate: Tensor
+    gate_bias: Tensor
+    inner: Tensor
+    inner_bias: Tensor
+    outer: Tensor
+    outer_bias: Tensor
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Tensor]) -> Layers:
+        """Return them for k experts of b units: `[d, k]`, `[d, k b]`, `[k b, d]`, and biases."""
+        width = parameters["encoder"].shape[2]
+        return cls(
+            gate=parameters["gate"].T,
+            gate_bias=parameters["gate_bias"],
+            inner=parameters["encoder"].reshape(-1, width).T,
+            inner_bias=parameters["encoder_bias"].reshape(-1),
+            outer=parameters["decoder"].transpose(1, 2).reshape(-1, width),
+            outer_bias=parameters["decoder_bias"],
+        )
 
 
 def mixture(scaled: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the gated hidden units `[n, k b]` and the mixed reconstruction `[n, d]`."""
-    experts, hidden, width = parameters["encoder"].shape
+    return mixed_by(scaled, Layers.of(parameters))
+
+
+def mixed_by(scaled: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
+    """Return what `mixture` does, of parameters that were laid out before."""
     # In place where autograd allows: at thousands of rows, fresh memory costs more than sums.
-    weights = (scaled @ parameters["gate"].T).add_(parameters["gate_bias"]).softmax(dim=1)
-    inner = scaled @ parameters["encoder"].reshape(-1, width).T
-    units = inner.add_(parameters["encoder_bias"].reshape(-1)).relu_()
-    features = (units.view(-1, experts, hidden) * weights[:, :, None]).flatten(1)
-    decoder = parameters["decoder"].transpose(1, 2).reshape(-1, width)
-    return features, (features @ decoder).add_(weights @ parameters["decoder_bias"])
+    weights = (scaled @ layers.gate).add_(layers.gate_bias).softmax(dim=1)
+    units = (scaled @ layers.inner).add_(layers.inner_bias).relu_()
+    experts = len(layers.gate_bias)
+    features = units.view(-1, experts, len(layers.inner_bias) // experts) * weights[:, :, None]
+    features = features.flatten(1)
+    return features, (features @ layers.outer).add_(weights @ layers.outer_bias)
 
 
 def disagreement(scaled: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
