@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from iirl_engine.api import (
         Abilities,
         Auditor,
+        Autoencoders,
         Code,
         Context,
         Encoder,
@@ -65,8 +66,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "api": (
-        "Abilities Auditor Code Context Encoder Executor Failure Gate Mapping Norm Refiner "
-        "Reporter Schedule Source Triage"
+        "Abilities Auditor Autoencoders Code Context Encoder Executor Failure Gate Mapping Norm "
+        "Refiner Reporter Schedule Source Triage"
     ),
     "errors": (
         "ArtifactError ChainError DataError IirlError KnowledgeError PluginError UsageError"
@@ -88,6 +89,7 @@ __all__ = [
     "Abilities",
     "ArtifactError",
     "Auditor",
+    "Autoencoders",
     "Candidate",
     "ChainError",
     "Code",

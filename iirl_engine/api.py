@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Abilities",
     "Auditor",
+    "Autoencoders",
     "Candidate",
     "Code",
     "Context",
@@ -149,6 +150,27 @@ class Abilities:
     incremental: bool = False
 
 
+class Autoencoders(abc.ABC):
+    """The autoencoder experts behind an encoder's loss: what structure-aware auditors read.
+
+    A state that one of them maps to itself, s = D_k(E_k(s)), has little loss wherever it lies; and
+    every such state lies in the image of a decoder D_k.
+    """
+
+    @property
+    @abc.abstractmethod
+    def count(self) -> int:
+        """How many experts there are."""
+
+    @abc.abstractmethod
+    def code(self, states: Tensor, expert: int) -> Tensor:
+        """Return E_k(s), `[n, b]`, of `states [n, d]` for expert k."""
+
+    @abc.abstractmethod
+    def decode(self, code: Tensor, expert: int) -> Tensor:
+        """Return D_k(z), states `[n, d]`, of codes `[n, b]` for expert k."""
+
+
 class Encoder(Strategy[O]):
     """E_θ: how unlike the expert a state is, as an expertness loss L(s) >= 0.
 
@@ -183,6 +205,13 @@ class Encoder(Strategy[O]):
 
         In any unit: the engine ranks it among the held-out demonstrations. None, the default,
         has the engine take the distance to the nearest expert state.
+        """
+        return None
+
+    def autoencoders(self) -> Autoencoders | None:
+        """Return the autoencoder experts whose error of reconstruction is the loss, if it has any.
+
+        None, the default, has auditors search without them.
         """
         return None
 

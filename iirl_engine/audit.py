@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iirl_engine.api import Auditor, Context
+from iirl_engine.api import Auditor, Autoencoders, Context
 from iirl_engine.demonstrations import read_only
 from iirl_engine.isolation import told
+from iirl_engine.patches import Correction
 from iirl_engine.records import AuditResult, AuditStatus, Demonstrations, Flaws
 from iirl_engine.reward import RewardModel
 from iirl_engine.uncertainty import Sample
@@ -28,7 +29,8 @@ class BudgetExceeded(RuntimeError):
 class Target:
     """A reward under audit: values, gradients and norms, with every reward query counted.
 
-    A value costs one query per state, a value with its gradient two. Norms cost nothing. A call
+    A value costs one query per state, a value with its gradient two; coding or decoding with an
+    autoencoder of the encoder costs one. Norms and the list of corrections cost nothing. A call
     that would exceed the budget raises `BudgetExceeded` and evaluates nothing.
 
     Parameters
@@ -73,6 +75,20 @@ class Target:
         """`[d]` highest corner of the domain."""
         return torch.tensor(self._model.domain.high, dtype=torch.float64)
 
+    @property
+    def corrections(self) -> tuple[Correction, ...]:
+        """The corrections of the reward, in the order they were added."""
+        return self._model.corrections
+
+    def autoencoders(self) -> Autoencoders | None:
+        """Return the encoder's autoencoder experts, if it has any; each pass of a state is billed.
+
+        Coding a state costs one query and so does decoding a code, whatever share of the reward's
+        own work it is.
+        """
+        inner = self._model.encoder.autoencoders()
+        return None if inner is None else _Billed(inner, self._spend)
+
     def reward(self, states: Tensor) -> Tensor:
         """Return the reward `[n]` of states `[n, d]`; costs n queries."""
         self._spend(len(states), states)
@@ -93,11 +109,33 @@ class Target:
         """Return the violation `[n]` of the worst norm and its gradient `[n, d]`; free."""
         return _value_and_gradient(self._model.violation, states)
 
-    def _spend(self, count: int, states: Tensor) -> None:
+    def _spend(self, count: int, states: Tensor | None = None) -> None:
         if count > self.remaining:
             raise BudgetExceeded(f"asked for {count} queries with {self.remaining} left")
         self.queries += count
-        self._probes.add(states)
+        if states is not None:
+            self._probes.add(states)
+
+
+class _Billed(Autoencoders):
+    """Autoencoders whose every pass is paid for."""
+
+    def __init__(self, inner: Autoencoders, spend: Callable[[int], None]) -> None:
+        self._inner, self._spend = inner, spend
+
+    @property
+    def count(self) -> int:
+        return self._inner.count
+
+    def code(self, states: Tensor, expert: int) -> Tensor:
+        self._spend(len(states))
+        with torch.no_grad():
+            return self._inner.code(states, expert)
+
+    def decode(self, code: Tensor, expert: int) -> Tensor:
+        self._spend(len(code))
+        with torch.no_grad():
+            return self._inner.decode(code, expert)
 
 
 @attrs.frozen(eq=False)

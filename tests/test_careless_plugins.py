@@ -240,6 +240,12 @@ CARELESS = {
         "toward = (away * self.apart).clamp(min=0)",
         "toward = -(away * self.apart).clamp(max=0)",
     ),
+    "codes a state by its batch": spoilt(
+        "autoencoders-map-states-to-states",
+        "encoder",
+        "return (states - self.mean)[:, :1]",
+        "return (states - states.mean(dim=0))[:, :1]",
+    ),
     "denies that it can unlearn": spoilt(
         "unlearning-is-as-declared",
         "encoder",

@@ -45,12 +45,28 @@ class Encoder(api.Encoder):
     def uncertainty(self, states):
         return (states - self.mean).abs().amax(dim=1)
 
+    def autoencoders(self):
+        return Autoencoders(self.mean)
+
     def tensors(self):
         return {"mean": self.mean, "apart": self.apart, "jitter": self.jitter}
 
     def restore(self, tensors, demonstrations):
         self.mean, self.apart = tensors["mean"], tensors["apart"]
         self.jitter = tensors["jitter"]
+
+
+class Autoencoders(api.Autoencoders):
+    count = 1
+
+    def __init__(self, mean):
+        self.mean = mean
+
+    def code(self, states, expert):
+        return (states - self.mean)[:, :1]
+
+    def decode(self, code, expert):
+        return self.mean + code
 
 
 class Mapping(api.Mapping):

@@ -288,3 +288,20 @@ def _refused(call: Callable[[], None]) -> bool:
 def _close(found: Tensor, expected: Tensor) -> bool:
     size = float(expected.abs().max())
     return torch.allclose(found, expected, rtol=1e-6, atol=1e-9 * size)
+
+
+@check("encoder")
+def autoencoders_map_states_to_states(subject: Subject) -> None:
+    """Each autoencoder codes a state and decodes it again, row by row."""
+    experts = fitted(subject).autoencoders()
+    if experts is None:
+        raise NotApplicable("it offers no autoencoders")
+    require(experts.count >= 1, "it offers autoencoders and has none")
+    for expert in range(experts.count):
+        code = experts.code(probes(), expert)
+        require(code.ndim == 2 and len(code) == 16, f"16 codes have the shape {list(code.shape)}")
+        states = experts.decode(code, expert)
+        require(states.shape == (16, 3), f"16 decoded states have the shape {list(states.shape)}")
+        require(bool(torch.isfinite(states).all()), "a decoded state is not finite")
+        alone = experts.decode(experts.code(probes()[:1], expert), expert)
+        require(torch.allclose(alone, states[:1], atol=1e-9), "a row depends on its batch")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from iirl_auditors import options as o
+from iirl_auditors.adversarial import options as adversarial
+from iirl_auditors.gradient_extrapolation import options as gradient_extrapolation
+from iirl_auditors.out_of_distribution import options as out_of_distribution
 from iirl_engine import Offer, hookimpl
 
 IIRL_API = 1
@@ -12,22 +14,37 @@ IIRL_API = 1
 
 @hookimpl
 def iirl_auditors() -> Iterator[Offer]:
-    """One auditor of each family."""
+    """Auditors of every family."""
+    yield from _out_of_distribution()
+    yield from _gradient_extrapolation()
+    yield from _adversarial()
+
+
+def _out_of_distribution() -> Iterator[Offer]:
+    o, package = out_of_distribution, "iirl_auditors.out_of_distribution"
     yield Offer(
         "sobol",
-        "iirl_auditors.sobol:Sobol",
+        f"{package}.sobol:Sobol",
         o.SobolOptions,
         "out-of-distribution: space-filling probes of the domain",
     )
+
+
+def _gradient_extrapolation() -> Iterator[Offer]:
+    o, package = gradient_extrapolation, "iirl_auditors.gradient_extrapolation"
     yield Offer(
         "ray",
-        "iirl_auditors.ray:Ray",
+        f"{package}.ray:Ray",
         o.RayOptions,
         "gradient-extrapolation: rays from expert states out of the support",
     )
+
+
+def _adversarial() -> Iterator[Offer]:
+    o, package = adversarial, "iirl_auditors.adversarial"
     yield Offer(
         "pgd",
-        "iirl_auditors.pgd:Pgd",
+        f"{package}.pgd:Pgd",
         o.PgdOptions,
         "adversarial: projected gradient ascent on the reward where norms forbid",
     )

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 import iirl_engine as iirl
-from iirl_auditors.options import PgdOptions, RayOptions, SobolOptions
-from iirl_auditors.pgd import Pgd, ascend
-from iirl_auditors.ray import Ray, ray
-from iirl_auditors.sobol import Sobol
+from iirl_auditors.adversarial.options import PgdOptions
+from iirl_auditors.adversarial.pgd import Pgd, ascend
+from iirl_auditors.gradient_extrapolation.options import RayOptions
+from iirl_auditors.gradient_extrapolation.ray import Ray, ray
+from iirl_auditors.out_of_distribution.options import SobolOptions
+from iirl_auditors.out_of_distribution.sobol import Sobol
 from iirl_engine.audit import AuditJob, BudgetExceeded, Target, run_audit, verify
 from iirl_engine.builtin.norms import SupportNorm
 from iirl_engine.builtin.options import SupportOptions

@@ -19,7 +19,7 @@ from torch import Tensor
 from iirl_encoders import networks
 from iirl_encoders.options import MoeAutoencoderOptions
 from iirl_encoders.scale import Scale
-from iirl_engine import Abilities, Code, Context, DataError, Demonstrations, Encoder
+from iirl_engine import Abilities, Autoencoders, Code, Context, DataError, Demonstrations, Encoder
 
 # encoder [k, b, d] and [k, b], decoder [k, d, b] and [k, d], gate [k, d] and [k]
 _PARAMETERS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "gate", "gate_bias")
@@ -52,6 +52,9 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
         if len(self._parameters["gate"]) == 1:
             return None
         return disagreement(self._scale(states), self._parameters)
+
+    def autoencoders(self) -> Autoencoders:
+        return Experts(self._scale, self._parameters)
 
     def extend(self, demonstrations: Demonstrations, context: Context) -> None:
         self._train(demonstrations, context.torch_generator())
@@ -102,6 +105,28 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
             learning_rate=self.options.learning_rate,
         )
         self._keep(learned)
+
+
+class Experts(Autoencoders):
+    """The mixture's experts, each by itself, between states in their own units.
+
+    Where the gate leaves one expert alone, the states that it maps to themselves have no loss.
+    """
+
+    def __init__(self, scale: Scale, parameters: Mapping[str, Tensor]) -> None:
+        self._scale, self._parameters = scale, parameters
+
+    @property
+    def count(self) -> int:
+        return len(self._parameters["gate_bias"])
+
+    def code(self, states: Tensor, expert: int) -> Tensor:
+        weight, bias = (self._parameters[n][expert] for n in ("encoder", "encoder_bias"))
+        return (self._scale(states) @ weight.T + bias).relu()
+
+    def decode(self, code: Tensor, expert: int) -> Tensor:
+        weight, bias = (self._parameters[n][expert] for n in ("decoder", "decoder_bias"))
+        return (code @ weight.T + bias) * self._scale.spread + self._scale.center
 
 
 class Layers(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from iirl_auditors.options import RayOptions
+from iirl_auditors.gradient_extrapolation.options import RayOptions
 from iirl_engine import Auditor, Context
 from iirl_engine.records import Family
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from iirl_auditors.options import SobolOptions
+from iirl_auditors.out_of_distribution.options import SobolOptions
 from iirl_engine import Auditor, Context
 from iirl_engine.records import Family
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from iirl_auditors.options import PgdOptions
+from iirl_auditors.adversarial.options import PgdOptions
 from iirl_engine import Auditor, Context
 from iirl_engine.records import Family
 

@@ -1,0 +1,1 @@
+"""Searches for the states that deceive the reward most."""

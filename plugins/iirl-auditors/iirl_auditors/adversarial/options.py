@@ -1,0 +1,18 @@
+"""Options of the adversarial auditors; imports nothing heavy."""
+
+from __future__ import annotations
+
+import attrs
+
+from iirl_engine import option
+
+
+@attrs.frozen(kw_only=True)
+class PgdOptions:
+    """Options of auditor `pgd`."""
+
+    budget: int = option(8192, ge=1, help="reward queries per round")
+    steps: int = option(40, ge=1, help="gradient steps per restart")
+    step_size: float = option(
+        0.05, gt=0.0, le=1.0, help="first step, as a share of the domain's width"
+    )

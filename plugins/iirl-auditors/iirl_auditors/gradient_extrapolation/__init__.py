@@ -1,0 +1,1 @@
+"""Probes of how the reward goes on beyond the support."""

@@ -1,0 +1,1 @@
+"""Probes of states that are unlike the demonstrations, scored or drawn."""
