@@ -146,6 +146,13 @@ def take(demonstrations: Demonstrations, rows: NDArray[np.bool_]) -> Demonstrati
     )
 
 
+def episode_starts(data: Demonstrations) -> Array:
+    """Return the first state `[k, d]` of each episode; none where episodes are not known."""
+    if data.episode is None:
+        return data.states[:0]
+    return np.asarray(data.states[np.unique(data.episode, return_index=True)[1]])
+
+
 def widened_range(states: Array) -> Domain:
     """Return the default domain: the range of the expert states widened by 50 %."""
     low, high = states.min(axis=0), states.max(axis=0)

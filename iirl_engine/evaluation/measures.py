@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from iirl_engine.demonstrations import episode_starts
 from iirl_engine.errors import DataError, UsageError
 from iirl_engine.evaluation import notes
 from iirl_engine.evaluation.agreement import auroc, pearson_distance, spearman
@@ -139,10 +140,7 @@ def _label_auroc(label: Array | None, learned: Array) -> float | None:
 def _starts(model: RewardModel, policies: Sequence[Policy]) -> Array:
     """Return the first states `[k, d]` of all episodes, else of the demonstrations' episodes."""
     starts = np.concatenate([policy.starts for policy in policies])
-    episode = model.demonstrations.episode
-    if len(starts) or episode is None:
-        return starts
-    return model.demonstrations.states[np.unique(episode, return_index=True)[1]]
+    return starts if len(starts) else episode_starts(model.demonstrations)
 
 
 def _ordering(rows: Sequence[PolicyRow]) -> Ordering:

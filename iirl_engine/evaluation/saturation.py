@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from iirl_engine.reward import RewardModel
 
@@ -40,14 +41,33 @@ def saturation(
     0 to 1; None when the reward does not say its gradient.
     """
     experts = model.demonstrations.states
-    start = starts[generator.integers(len(starts), size=PAIRS)]
-    goal = experts[generator.integers(len(experts), size=PAIRS)]
-    along = ((np.arange(POINTS) + 0.5) / POINTS)[:, None, None]
-    places = torch.tensor(start + along * (goal - start)).reshape(-1, model.width)
+    given = ways(starts, experts, PAIRS, POINTS, generator)
+    places = torch.tensor(given).reshape(-1, model.width)
     places.requires_grad_(True)
     reward = model.reward(places)
     if not reward.requires_grad:
         return None
     (gradient,) = torch.autograd.grad(reward.sum(), places)
-    slope = torch.linalg.vector_norm(gradient * torch.tensor(experts.std(axis=0)), dim=1)
-    return float((~(slope >= FLAT)).double().mean())
+    return float(is_flat(gradient, experts).double().mean())
+
+
+def ways(
+    starts: Array, experts: Array, pairs: int, points: int, generator: np.random.Generator
+) -> Array:
+    """Return evenly spread places `[pairs, points, d]` on the way from a start to an expert state.
+
+    Both are drawn for every pair; the way is straight and its ends are not among the places.
+    """
+    start = starts[generator.integers(len(starts), size=pairs)]
+    goal = experts[generator.integers(len(experts), size=pairs)]
+    along = ((np.arange(points) + 0.5) / points)[:, None]
+    return np.asarray(start[:, None] + along * (goal - start)[:, None])
+
+
+def is_flat(gradient: Tensor, experts: Array) -> Tensor:
+    """Return `[n]` whether a reward with `gradient [n, d]` rises by less than 0.001 per unit.
+
+    The unit of each feature is its standard deviation over the expert states.
+    """
+    slope: Tensor = torch.linalg.vector_norm(gradient * torch.tensor(experts.std(axis=0)), dim=1)
+    return ~(slope >= FLAT)

@@ -38,6 +38,30 @@ def _gradient_extrapolation() -> Iterator[Offer]:
         o.RayOptions,
         "gradient-extrapolation: rays from expert states out of the support",
     )
+    yield Offer(
+        "gradient-flow",
+        f"{package}.gradient_flow:GradientFlow",
+        o.GradientFlowOptions,
+        "gradient-extrapolation: along the reward's ridges out of the support",
+    )
+    yield Offer(
+        "lipschitz",
+        f"{package}.lipschitz:Lipschitz",
+        o.LipschitzOptions,
+        "gradient-extrapolation: where the reward changes faster than among demonstrations",
+    )
+    yield Offer(
+        "saturation",
+        f"{package}.saturation:Saturation",
+        o.SaturationOptions,
+        "gradient-extrapolation: plateaus on the way to the demonstrations",
+    )
+    yield Offer(
+        "monotone-escape",
+        f"{package}.monotone_escape:MonotoneEscape",
+        o.MonotoneEscapeOptions,
+        "gradient-extrapolation: ways out of the support along which the reward does not fall",
+    )
 
 
 def _adversarial() -> Iterator[Offer]:

@@ -12,8 +12,18 @@ from torch import Tensor
 import iirl_engine as iirl
 from iirl_auditors.adversarial.options import PgdOptions
 from iirl_auditors.adversarial.pgd import Pgd, ascend
-from iirl_auditors.gradient_extrapolation.options import RayOptions
+from iirl_auditors.gradient_extrapolation.gradient_flow import GradientFlow, flow
+from iirl_auditors.gradient_extrapolation.lipschitz import Lipschitz, slope, steeper_half
+from iirl_auditors.gradient_extrapolation.monotone_escape import MonotoneEscape, rise
+from iirl_auditors.gradient_extrapolation.options import (
+    GradientFlowOptions,
+    LipschitzOptions,
+    MonotoneEscapeOptions,
+    RayOptions,
+    SaturationOptions,
+)
 from iirl_auditors.gradient_extrapolation.ray import Ray, ray
+from iirl_auditors.gradient_extrapolation.saturation import Saturation
 from iirl_auditors.out_of_distribution.options import SobolOptions
 from iirl_auditors.out_of_distribution.sobol import Sobol
 from iirl_engine.audit import AuditJob, BudgetExceeded, Target, run_audit, verify
@@ -27,6 +37,10 @@ FLOOR = 0.01
 AUDITORS: list[tuple[Any, Any]] = [
     (Sobol, SobolOptions(budget=1000)),
     (Ray, RayOptions(budget=1000, steps=8)),
+    (GradientFlow, GradientFlowOptions(budget=1000, steps=8)),
+    (Lipschitz, LipschitzOptions(budget=1000)),
+    (Saturation, SaturationOptions(budget=1000)),
+    (MonotoneEscape, MonotoneEscapeOptions(budget=1000, steps=8)),
     (Pgd, PgdOptions(budget=1000, steps=10)),
 ]
 
@@ -190,3 +204,72 @@ def test_a_step_climbs_the_reward_without_leaving_the_forbidden() -> None:
     forbidden, allowed = ascend(states, uphill, violation, outward, 0.1, low, high)
     assert forbidden.tolist() == pytest.approx([0.0, 0.2])
     assert allowed.tolist() == pytest.approx([0.2, 0.0])
+
+
+def test_a_flow_climbs_and_never_leads_back() -> None:
+    away = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    uphill = torch.tensor([[-5.0, 1e-9], [-3.0, 0.0], [3.0, 4.0]], dtype=torch.float64)
+    steered, flat, climbing = flow(uphill, away)
+    diagonal = 0.5**0.5
+    assert steered.tolist() == pytest.approx([diagonal, diagonal])
+    assert flat.tolist() == [1.0, 0.0]
+    assert climbing.tolist() == pytest.approx([2 / 5**0.5, 1 / 5**0.5])
+
+
+def test_a_chord_is_halved_towards_the_jump() -> None:
+    chords = torch.tensor([[[0.0], [1.0]]], dtype=torch.float64)
+
+    def jump(states: Tensor) -> Tensor:
+        return (states[:, 0] > 0.3).double()
+
+    values = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    for halving in range(1, 6):
+        middle = chords.mean(dim=1)
+        chords, values = steeper_half(chords, values, middle, jump(middle))
+        assert chords[0, 0, 0] <= 0.3 <= chords[0, 1, 0]
+        width = torch.ones(1, dtype=torch.float64)
+        assert slope(chords, values, width).tolist() == pytest.approx([2.0**halving])
+
+
+def test_a_rise_is_counted_from_nearer_states_alone() -> None:
+    distance = torch.tensor([[0.0, 1.0, 2.0, 1.5]], dtype=torch.float64)
+    reward = torch.tensor([[0.9, 0.2, 0.5, 0.1]], dtype=torch.float64)
+    assert rise(distance, reward)[0].tolist() == pytest.approx([-torch.inf, -0.7, 0.4, -0.1])
+
+
+def test_monotone_escape_homes_in_on_a_crest_that_a_walk_steps_over() -> None:
+    def ridge(states: Tensor) -> Tensor:
+        radius = torch.linalg.vector_norm(states, dim=1)
+        return 1 - 0.9 * torch.exp(-(((radius - 0.8) / 0.05) ** 2))
+
+    model = world(ridge)
+    found = audit(MonotoneEscape, MonotoneEscapeOptions(budget=2000, steps=8), model)
+    radius = np.linalg.norm(found.states, axis=1)
+    assert found.queries == 2000
+    # A step is 0.25 long and four halvings leave a sixteenth of it.
+    assert np.sort(np.abs(radius - 0.8))[:50].max() < 0.25 / 16
+
+
+def test_lipschitz_spends_its_budget_to_the_query() -> None:
+    for budget in (1, 2, 17, 500):
+        result = audit(Lipschitz, LipschitzOptions(budget=budget), world(spill))
+        assert budget - 12 <= result.queries <= budget
+
+
+def test_saturation_starts_where_episodes_start() -> None:
+    """The only plateau lies on the way from the first state of the second episode."""
+    states = np.concatenate([np.zeros((10, 2)), [[0.9, 0.9]], np.zeros((9, 2))])
+    data = check(states, episode=np.repeat([0, 1], 10))
+    norm = SupportNorm(SupportOptions(boundary=0.3))
+    norm.fit(data, iirl.Context("norm", "support", 0, 0))
+
+    def plateau(s: Tensor) -> Tensor:
+        return (s - torch.tensor([0.6, 0.6])).abs().amax(dim=1).gt(0.02).double() + 0 * s[:, 0]
+
+    domain = iirl.Domain((-1.0,) * 2, (1.0,) * 2)
+    parts = Loss(plateau), OneMinus(NoOptions()), {"support": norm}
+    options = SaturationOptions(budget=512)
+    found = audit(Saturation, options, iirl.RewardModel(*parts, data, domain))
+    assert len(found.states) > 0
+    blind = iirl.RewardModel(*parts, check(states), domain)
+    assert len(found.states) > len(audit(Saturation, options, blind).states)
