@@ -349,6 +349,16 @@ class Executor(Strategy[O]):
     def map(self, function: Callable[[A], B], items: Sequence[A]) -> list[B | Failure]:
         """Return `function` of each item, in order; one that raised comes back as a `Failure`."""
 
+    def each(
+        self, function: Callable[[A], B], items: Sequence[A]
+    ) -> Iterator[tuple[int, B | Failure]]:
+        """Yield (place, result) of each item as soon as it is there, in any order.
+
+        By default all are there at once, when `map` returns. What was yielded is kept when the
+        process ends, so an executor that can tell earlier should.
+        """
+        yield from enumerate(self.map(function, items))
+
 
 class Reporter(Strategy[O]):
     """Writes a report of a run."""

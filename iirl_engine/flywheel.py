@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iirl_engine.api import Context, Failure
-from iirl_engine.audit import AuditJob, Verified, run_audit, verify
+from iirl_engine.api import Context
+from iirl_engine.audit import Verified, verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import DataError, KnowledgeError, PluginError
 from iirl_engine.isolation import told
+from iirl_engine.judge import judgements, vetoes
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.layout import RELEASES
 from iirl_engine.learn import (
@@ -48,6 +49,7 @@ from iirl_engine.records import (
     RoundFinished,
     RunStarted,
 )
+from iirl_engine.redteam import RedTeam
 from iirl_engine.release import (
     Provenance,
     load_release,
@@ -59,7 +61,7 @@ from iirl_engine.reward import RewardModel
 from iirl_engine.rundir import claimed, free_folder
 from iirl_engine.stable import stable_release
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
@@ -159,10 +161,16 @@ class _Run:
 
     def to_the_end(self) -> Outcome:
         """Build every strategy, then turn until a round confirms nothing or none is left."""
-        self.auditors = _built(self.chain.audits)
+        executor = self.chain.executor
+        self.team = RedTeam(
+            _built(self.chain.audits),
+            (executor, executor.build()),
+            self.settings.floor,
+            self.settings.seed,
+        )
         self.refiners = _built(self.chain.refines)
         self.gates = _built(self.chain.gates)
-        self.triage, self.executor = self.chain.triage.build(), self.chain.executor.build()
+        self.triage = self.chain.triage.build()
         reporters = _built(self.chain.reports)
 
         self._start()
@@ -276,7 +284,9 @@ class _Run:
     def _round(self, number: int) -> Round:
         started = time.process_time()
         known = self.knowledge.flaws(self.model.width, before=number).ids
-        results = self._audit(number)
+        results = self.team.audit(
+            self.model, number, self.knowledge, self.progress, functools.partial(self._log, number)
+        )
         verified = verify(results, self.model, self.settings.floor, known)
         for audit in verified:
             self.knowledge.add_flaws(number, audit.new)
@@ -336,45 +346,28 @@ class _Run:
             data=self.fingerprint,
         )
         newest = max(self.knowledge.releases())
+        log = functools.partial(self._log, number)
         if not was_open.any():
             # Nothing to mend. The reward as learned may become stable now, unless vetoed.
             unchanged = Candidate(0, (), self.model)
             return _Decision(
-                self.model, vetoes=self._vetoes(unchanged, evidence) if newest == 0 else ()
+                self.model,
+                vetoes=vetoes(self.hooks, unchanged, evidence, log) if newest == 0 else (),
             )
         ranked = self._rank(number, flaws.take(np.flatnonzero(was_open)))
         candidate = self._refine(number, ranked, read_only(flaws.states[~was_open]))
         if candidate is None:
             return _Decision(self.model)
-        judgements = self._judge(number, candidate, evidence)
-        if not all(judgement.ok for judgement in judgements):
-            return _Decision(self.model, judgements)
-        if vetoes := self._vetoes(candidate, evidence):
-            return _Decision(self.model, judgements, vetoes)
+        said = tuple(judgements(self.gates, candidate, evidence, self.settings.seed, log))
+        for refused in (judgement for judgement in said if not judgement.ok):
+            self.progress(f"round {number}: gate {refused.gate} refused: {refused.reason}")
+        if not all(judgement.ok for judgement in said):
+            return _Decision(self.model, said)
+        if vetoed := vetoes(self.hooks, candidate, evidence, log):
+            return _Decision(self.model, said, vetoed)
         released = candidate.model.evolve(probes=probes)
-        manifest = self._write(newest + 1, released, judgements)
-        return _Decision(released, judgements, (), newest + 1, manifest)
-
-    def _audit(self, number: int) -> list[AuditResult]:
-        jobs = [
-            AuditJob(auditor, self.model, self.settings.floor, self._context("audit", step, number))
-            for step, auditor in self.auditors
-        ]
-        results: list[AuditResult] = []
-        with blame(self.chain.executor, "run the audits"):
-            done = list(self.executor.map(run_audit, jobs))
-            if len(done) != len(jobs):
-                raise ValueError(f"{len(jobs)} jobs came back as {len(done)} results")
-        for (step, _), result in zip(self.auditors, done, strict=True):
-            if not isinstance(result, AuditResult) or result.auditor != step.id:
-                empty = np.empty((0, self.model.width))
-                failed = isinstance(result, Failure)
-                reason = str(result.reason) if failed else "the executor lost its result"
-                result = AuditResult(step.id, "crashed", empty, 0, 0.0, reason)
-            results.append(result)
-            if result.status in ("crashed", "over-budget"):
-                self._log(number, f"auditor {step.id} {result.status}: {result.reason}")
-        return results
+        manifest = self._write(newest + 1, released, said)
+        return _Decision(released, said, (), newest + 1, manifest)
 
     def _rank(self, number: int, flaws: Flaws) -> Flaws:
         step = self.chain.triage
@@ -412,37 +405,6 @@ class _Run:
             )
         return Candidate(number, tuple(added), model) if added else None
 
-    def _judge(
-        self, number: int, candidate: Candidate, evidence: Evidence
-    ) -> tuple[Judgement, ...]:
-        """Ask every gate; one that raises or answers with NaN refuses."""
-        judgements = []
-        for step, gate in self.gates:
-            try:
-                said = gate.judge(candidate, evidence, self._context("gate", step, number))
-                judgement = _judgement(step.id, said)
-            except (Exception, SystemExit) as error:
-                reason = f"raised {told(error)}"
-                judgement = Judgement(step.id, False, {}, reason)
-                self._log(number, f"gate {step.id} {reason}")
-            judgements.append(judgement)
-            if not judgement.ok:
-                self.progress(f"round {number}: gate {step.id} refused: {judgement.reason}")
-        return tuple(judgements)
-
-    def _vetoes(self, candidate: Candidate, evidence: Evidence) -> tuple[str, ...]:
-        reasons = []
-        for dist, ask in self.hooks.implementations("iirl_veto"):
-            try:
-                answer = ask(candidate=candidate, evidence=evidence)
-            except Exception as error:
-                answer = f"raised {told(error)}"
-            if answer is not None:
-                said = answer if isinstance(answer, str) else f"answered {answer!r}, no text"
-                reasons.append(f"{dist}: {said}")
-                self._log(candidate.round, f"vetoed by {reasons[-1]}")
-        return tuple(reasons)
-
     def _write(self, number: int, model: RewardModel, gates: tuple[Judgement, ...]) -> str:
         """Write a release and return the SHA-256 of its manifest."""
         provenance = Provenance(
@@ -478,7 +440,7 @@ class _Run:
                 self._log(number, f"{hook} of {dist} raised {told(error)}")
 
     def _log(self, number: int, text: str) -> None:
-        log.warning(text)
+        _log.warning(text)
         self.knowledge.log(number, text, _now())
 
     def _endorsed(self, model: RewardModel, states: Array) -> NDArray[np.bool_]:
@@ -499,16 +461,6 @@ class _Decision:
     vetoes: tuple[str, ...] = ()
     release: int | None = None
     manifest: str | None = None
-
-
-def _judgement(name: str, said: Judgement) -> Judgement:
-    """Return what a gate said; what is no clear yes, or holds NaN, is a refusal."""
-    if not isinstance(said.ok, bool | np.bool_):
-        raise TypeError(f"answered {said.ok!r}, neither True nor False")
-    numbers = {str(key): float(value) for key, value in said.numbers.items()}
-    if not all(map(math.isfinite, numbers.values())):
-        return Judgement(name, False, {}, "a number is not finite")
-    return Judgement(name, bool(said.ok), numbers, str(said.reason))
 
 
 def _probes(results: Sequence[AuditResult], width: int) -> Iterator[Array]:

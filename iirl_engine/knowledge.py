@@ -15,13 +15,16 @@ from typing import Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import KnowledgeError
 from iirl_engine.layout import KNOWLEDGE
-from iirl_engine.records import AuditSummary, Flaws, Judgement, Round
+from iirl_engine.records import AuditResult, AuditSummary, Flaws, Judgement, Round
 
-SCHEMA_VERSION = 1
+Array = NDArray[np.float64]
+
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE round (
@@ -34,6 +37,11 @@ CREATE TABLE audit (
     round INTEGER NOT NULL, place INTEGER NOT NULL, auditor TEXT NOT NULL, status TEXT NOT NULL,
     found INTEGER NOT NULL, confirmed INTEGER NOT NULL, queries INTEGER NOT NULL,
     seconds REAL NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (round, place)
+) STRICT;
+CREATE TABLE result (
+    round INTEGER NOT NULL, auditor TEXT NOT NULL, status TEXT NOT NULL, states BLOB NOT NULL,
+    queries INTEGER NOT NULL, seconds REAL NOT NULL, reason TEXT NOT NULL, probes BLOB NOT NULL,
+    PRIMARY KEY (round, auditor)
 ) STRICT;
 CREATE TABLE flaw (
     place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, round INTEGER NOT NULL,
@@ -106,6 +114,39 @@ class Knowledge:
         """Close the file."""
         self._db.close()
 
+    def add_result(self, number: int, result: AuditResult) -> None:
+        """Keep what an auditor reported, until its round is finished."""
+        probes = np.empty((0, 0)) if result.probes is None else result.probes
+        row = attrs.asdict(result, recurse=False) | {
+            "round": number,
+            "reason": _storable(result.reason),
+            "states": _blob(result.states),
+            "probes": _blob(probes),
+        }
+        with self._transaction():
+            self._db.execute(
+                f"INSERT INTO result ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+                tuple(row.values()),
+            )
+
+    def ended(self, number: int, width: int) -> dict[str, AuditResult]:
+        """Return auditor -> its result, for the audits of an unfinished round that have ended.
+
+        `width` is the number of features.
+        """
+        columns = tuple(attrs.fields_dict(AuditResult))
+        with self._errors():
+            rows = self._db.execute(
+                f"SELECT {', '.join(columns)} FROM result WHERE round = ? ORDER BY rowid", (number,)
+            ).fetchall()
+        results = (AuditResult(**dict(zip(columns, row, strict=True))) for row in rows)
+        return {
+            result.auditor: attrs.evolve(
+                result, states=_rows(result.states, width), probes=_rows(result.probes, width)
+            )
+            for result in results
+        }
+
     def add_flaws(self, number: int, flaws: Flaws) -> None:
         """Keep new confirmed flaws of a round; ones already known stay as they are."""
         rows = (
@@ -167,6 +208,7 @@ class Knowledge:
         counts = attrs.asdict(summary, recurse=False)
         audits, gates, vetoes = (counts.pop(k) for k in ("audits", "gates", "vetoes"))
         with self._transaction():
+            self._db.execute("DELETE FROM result WHERE round <= ?", (summary.number,))
             if manifest is not None:
                 self._db.execute(
                     "INSERT INTO release VALUES (?, ?, ?)", (summary.release, manifest, made)
@@ -290,6 +332,14 @@ class Knowledge:
                 got=error,
                 next_step="restore a copy of it; the releases beside it are whole",
             ) from error
+
+
+def _blob(states: Array) -> bytes:
+    return np.ascontiguousarray(states, dtype=np.float64).tobytes()
+
+
+def _rows(blob: Any, width: int) -> Array:
+    return np.frombuffer(blob, dtype=np.float64).reshape(-1, width).copy()
 
 
 def _storable(value: Any) -> Any:

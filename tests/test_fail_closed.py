@@ -25,7 +25,8 @@ from iirl_engine.builtin.options import SupportOptions
 from iirl_engine.chain import read_chain
 from iirl_engine.demonstrations import check
 from iirl_engine.errors import ArtifactError, DataError, PluginError
-from iirl_engine.flywheel import Flywheel, _judgement
+from iirl_engine.flywheel import Flywheel
+from iirl_engine.judge import plain_judgement
 from iirl_engine.records import Domain, Judgement
 
 CHAIN = """
@@ -215,13 +216,15 @@ def test_an_auditor_that_exits_or_yields_no_states_has_crashed(
 @pytest.mark.parametrize("ok", [float("nan"), "False", None, np.array([True, False]), 1])
 def test_a_gate_that_gives_no_clear_answer_refuses(ok: Any) -> None:
     with pytest.raises(TypeError, match="neither True nor False"):
-        _judgement("g", Judgement("g", ok, {}))
+        plain_judgement("g", Judgement("g", ok, {}))
 
 
 def test_numbers_of_a_gate_become_plain() -> None:
-    said = _judgement("g", Judgement("g", np.True_, {"a": np.float32(1), "b": torch.tensor(2)}))
+    said = plain_judgement(
+        "g", Judgement("g", np.True_, {"a": np.float32(1), "b": torch.tensor(2)})
+    )
     assert (said.ok, json.dumps(dict(said.numbers))) == (True, '{"a": 1.0, "b": 2.0}')
-    assert not _judgement("g", Judgement("g", True, {"a": float("nan")})).ok
+    assert not plain_judgement("g", Judgement("g", True, {"a": float("nan")})).ok
 
 
 @attrs.frozen(eq=False, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from iirl_engine.api import Executor, Failure
@@ -18,7 +18,13 @@ class Local(Executor[NoOptions]):
     """Runs jobs in this process, one after another."""
 
     def map(self, function: Callable[[A], B], items: Sequence[A]) -> list[B | Failure]:
-        return [_attempt(function, item) for item in items]
+        return [result for _, result in self.each(function, items)]
+
+    def each(
+        self, function: Callable[[A], B], items: Sequence[A]
+    ) -> Iterator[tuple[int, B | Failure]]:
+        for place, item in enumerate(items):
+            yield place, _attempt(function, item)
 
 
 def _attempt(function: Callable[[A], B], item: A) -> B | Failure:

@@ -1,0 +1,102 @@
+"""How the audits of one round are run, each result kept as soon as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from iirl_engine.api import Context, Failure
+from iirl_engine.audit import AuditJob, run_audit
+from iirl_engine.blame import blame
+from iirl_engine.chain import Step
+from iirl_engine.knowledge import Knowledge
+from iirl_engine.records import AuditResult
+from iirl_engine.reward import RewardModel
+
+
+@attrs.frozen(eq=False)
+class RedTeam:
+    """The auditors of a chain, and where they are run.
+
+    Parameters
+    ----------
+    auditors
+        (step, auditor), in the order of the chain.
+    executor
+        (step, executor).
+    floor, seed
+        Of the run.
+    """
+
+    auditors: Sequence[tuple[Step, Any]]
+    executor: tuple[Step, Any]
+    floor: float
+    seed: int
+
+    def audit(
+        self,
+        model: RewardModel,
+        number: int,
+        knowledge: Knowledge,
+        progress: Callable[[str], None],
+        log: Callable[[str], None],
+    ) -> list[AuditResult]:
+        """Audit a reward and return one result per auditor, in the order of the chain.
+
+        A result is in the knowledge base as soon as its audit has ended. Those that are there
+        already, of a round that was cut short, are taken from there and not run again.
+
+        Parameters
+        ----------
+        model
+            The reward.
+        number
+            The round's number.
+        knowledge
+            Where results are kept.
+        progress, log
+            Told of each audit that ends, and of each that fails.
+        """
+        results = knowledge.ended(number, model.width)
+        todo = [step for step, _ in self.auditors if step.id not in results]
+        jobs = [
+            AuditJob(auditor, model, self.floor, Context("audit", step.id, self.seed, number))
+            for step, auditor in self.auditors
+            if step.id not in results
+        ]
+        for name in results:
+            progress(f"round {number}: {name} had ended before the interruption")
+        step, executor = self.executor
+        with blame(step, "run the audits"):
+            came = 0
+            for place, done in executor.each(run_audit, jobs):
+                came += 1
+                if place < len(todo) and todo[place].id not in results:
+                    result = _result(todo[place], done, model.width)
+                    knowledge.add_result(number, result)
+                    results[result.auditor] = result
+                    progress(f"round {number}: {_told(result)}")
+            if came != len(jobs) or len(results) != len(self.auditors):
+                raise ValueError(f"{len(jobs)} jobs came back as {came} results")
+        ordered = [results[step.id] for step, _ in self.auditors]
+        for result in ordered:
+            if result.status in ("crashed", "over-budget"):
+                log(f"auditor {result.auditor} {result.status}: {result.reason}")
+        return ordered
+
+
+def _result(step: Step, done: object, width: int) -> AuditResult:
+    """Return what came back from an executor; what is no result is a crash."""
+    if isinstance(done, AuditResult) and done.auditor == step.id:
+        return done
+    reason = str(done.reason) if isinstance(done, Failure) else "the executor lost its result"
+    return AuditResult(step.id, "crashed", np.empty((0, width)), 0, 0.0, reason)
+
+
+def _told(result: AuditResult) -> str:
+    said = f"{result.auditor} suspects {len(result.states):,} states after {result.queries:,}"
+    ending = {"crashed": ", and crashed", "over-budget": ", and ran over its budget"}
+    return f"{said} queries{ending.get(result.status, '')}"
