@@ -15,7 +15,7 @@ from torch import Tensor
 
 from iirl_engine.api import Auditor, Autoencoders, Context
 from iirl_engine.demonstrations import read_only
-from iirl_engine.isolation import told
+from iirl_engine.errors import told
 from iirl_engine.patches import Correction
 from iirl_engine.records import AuditResult, AuditStatus, Demonstrations, Flaws
 from iirl_engine.reward import RewardModel

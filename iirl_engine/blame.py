@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from iirl_engine.chain import Step
-from iirl_engine.errors import IirlError, PluginError
-from iirl_engine.isolation import told
+from iirl_engine.errors import IirlError, PluginError, told
 
 
 @contextmanager

@@ -133,6 +133,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else ""
 
 
+def told(error: BaseException) -> str:
+    """Return an exception as one line that any file can hold, even if it cannot tell itself."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "it cannot be told"
+    line = " ".join(f"{type(error).__name__}: {text}".split())
+    return line.encode("utf-8", "backslashreplace").decode()
+
+
 def _wrapped(line: str, indent: int) -> str:
     """Break a line between words, where it is too long; further lines are indented."""
     return textwrap.fill(

@@ -20,8 +20,7 @@ from iirl_engine.audit import Verified, verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
 from iirl_engine.demonstrations import read_only
-from iirl_engine.errors import DataError, KnowledgeError, PluginError
-from iirl_engine.isolation import told
+from iirl_engine.errors import DataError, KnowledgeError, PluginError, told
 from iirl_engine.judge import judgements, vetoes
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.layout import RELEASES

@@ -9,9 +9,15 @@ its hook module. The module says `IIRL_API = 1` and marks functions with `hookim
 
     @hookimpl
     def iirl_auditors():
-        yield Offer("spiral", "acme_audit.spiral:Spiral", SpiralOptions, "walks a spiral")
+        yield Offer(
+            "spiral",
+            "acme_audit.spiral:Spiral",
+            "acme_audit.options:SpiralOptions",
+            "walks a spiral",
+        )
 
-Hook modules import nothing heavy: strategies are named, and imported when a chain uses them.
+Hook modules import nothing heavy: strategies and their options are named, and imported when a
+chain uses them.
 
 Provider hooks take no argument, return an iterable of `Offer` and are called once. Lifecycle
 hooks get one frozen event. Implementations are called one by one, so that a failure in one
@@ -74,7 +80,12 @@ def iirl_sources() -> Iterable[Offer]:
 
         @hookimpl
         def iirl_sources():
-            yield Offer("ros-bag", "acme_ros.bag:RosBag", RosBagOptions, "states of a ROS bag")
+            yield Offer(
+                "ros-bag",
+                "acme_ros.bag:RosBag",
+                "acme_ros.options:RosBagOptions",
+                "states of a ROS bag",
+            )
     """
     return ()
 
@@ -87,7 +98,12 @@ def iirl_encoders() -> Iterable[Offer]:
 
         @hookimpl
         def iirl_encoders():
-            yield Offer("vae", "acme_vae.model:Vae", VaeOptions, "variational autoencoder")
+            yield Offer(
+                "vae",
+                "acme_vae.model:Vae",
+                "acme_vae.options:VaeOptions",
+                "variational autoencoder",
+            )
     """
     return ()
 
@@ -100,7 +116,12 @@ def iirl_mappings() -> Iterable[Offer]:
 
         @hookimpl
         def iirl_mappings():
-            yield Offer("step", "acme_maps.step:Step", StepOptions, "1 below a loss, else 0")
+            yield Offer(
+                "step",
+                "acme_maps.step:Step",
+                "acme_maps.options:StepOptions",
+                "1 below a loss, else 0",
+            )
     """
     return ()
 
@@ -113,7 +134,12 @@ def iirl_schedules() -> Iterable[Offer]:
 
         @hookimpl
         def iirl_schedules():
-            yield Offer("cosine", "acme_beta.cosine:Cosine", CosineOptions, "cosine decay")
+            yield Offer(
+                "cosine",
+                "acme_beta.cosine:Cosine",
+                "acme_beta.options:CosineOptions",
+                "cosine decay",
+            )
     """
     return ()
 
@@ -126,7 +152,12 @@ def iirl_norms() -> Iterable[Offer]:
 
         @hookimpl
         def iirl_norms():
-            yield Offer("torque", "acme_robot.norms:Torque", TorqueOptions, "joint torque limit")
+            yield Offer(
+                "torque",
+                "acme_robot.norms:Torque",
+                "acme_robot.options:TorqueOptions",
+                "joint torque limit",
+            )
     """
     return ()
 
@@ -139,7 +170,12 @@ def iirl_auditors() -> Iterable[Offer]:
 
         @hookimpl
         def iirl_auditors():
-            yield Offer("spiral", "acme_audit.spiral:Spiral", SpiralOptions, "walks a spiral")
+            yield Offer(
+            "spiral",
+            "acme_audit.spiral:Spiral",
+            "acme_audit.options:SpiralOptions",
+            "walks a spiral",
+        )
     """
     return ()
 
@@ -165,7 +201,12 @@ def iirl_refiners() -> Iterable[Offer]:
 
         @hookimpl
         def iirl_refiners():
-            yield Offer("ball", "acme_fix.ball:Ball", BallOptions, "one kernel per flaw")
+            yield Offer(
+                "ball",
+                "acme_fix.ball:Ball",
+                "acme_fix.options:BallOptions",
+                "one kernel per flaw",
+            )
     """
     return ()
 
@@ -178,7 +219,12 @@ def iirl_gates() -> Iterable[Offer]:
 
         @hookimpl
         def iirl_gates():
-            yield Offer("latency", "acme_gates.latency:Latency", LatencyOptions, "time per state")
+            yield Offer(
+                "latency",
+                "acme_gates.latency:Latency",
+                "acme_gates.options:LatencyOptions",
+                "time per state",
+            )
     """
     return ()
 
@@ -191,7 +237,12 @@ def iirl_executors() -> Iterable[Offer]:
 
         @hookimpl
         def iirl_executors():
-            yield Offer("slurm", "acme_slurm.pool:Slurm", SlurmOptions, "jobs on a cluster")
+            yield Offer(
+                "slurm",
+                "acme_slurm.pool:Slurm",
+                "acme_slurm.options:SlurmOptions",
+                "jobs on a cluster",
+            )
     """
     return ()
 
@@ -204,7 +255,12 @@ def iirl_reporters() -> Iterable[Offer]:
 
         @hookimpl
         def iirl_reporters():
-            yield Offer("pdf", "acme_pdf.report:Pdf", PdfOptions, "the report as a PDF")
+            yield Offer(
+                "pdf",
+                "acme_pdf.report:Pdf",
+                "acme_pdf.options:PdfOptions",
+                "the report as a PDF",
+            )
     """
     return ()
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import attrs
 
-from iirl_engine.errors import UsageError
+from iirl_engine.errors import UsageError, told
 from iirl_engine.installed import normalise
 
 T = TypeVar("T")
@@ -142,13 +142,3 @@ def _import_reason(error: BaseException, module_name: str, requires: Iterable[st
 def _required(requirement: str) -> str:
     name = re.match(r"\s*[A-Za-z0-9._-]+", requirement)
     return name.group() if name else ""
-
-
-def told(error: BaseException) -> str:
-    """Return an exception as one line that any file can hold, even if it cannot tell itself."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "it cannot be told"
-    line = " ".join(f"{type(error).__name__}: {text}".split())
-    return line.encode("utf-8", "backslashreplace").decode()

@@ -10,7 +10,7 @@ import numpy as np
 
 from iirl_engine.api import Context
 from iirl_engine.chain import Step
-from iirl_engine.isolation import told
+from iirl_engine.errors import told
 from iirl_engine.plugins import Plugins
 from iirl_engine.records import Candidate, Evidence, Judgement
 

@@ -7,8 +7,6 @@ isolation: whatever goes wrong in one is its own status and reason, and the othe
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
 import os
 import sys
 import time
@@ -20,7 +18,7 @@ import attrs
 import pluggy
 
 from iirl_engine import hookspecs
-from iirl_engine.errors import did_you_mean
+from iirl_engine.errors import did_you_mean, told
 from iirl_engine.hookspecs import API, KINDS, LIFECYCLE, PROJECT
 from iirl_engine.installed import Installed, installed, normalise
 from iirl_engine.isolation import (
@@ -29,10 +27,8 @@ from iirl_engine.isolation import (
     Raised,
     import_hook_module,
     import_limit,
-    told,
 )
-from iirl_engine.offer import Offer
-from iirl_engine.options import options_schema
+from iirl_engine.offer import Offer, check_options
 
 CORE = "iirl-engine"
 FIRST_PARTY = (CORE, "iirl-encoders", "iirl-auditors", "iirl-refiners", "iirl-gym", "iirl-export")
@@ -264,18 +260,14 @@ def _check_offer(hook: str, offer: Any, taken: set[str]) -> None:
         raise LoadError(
             f"{hook} offers {offer.name!r} with target {offer.target!r}; write package.module:Class"
         )
-    if not (isinstance(offer.options, type) and attrs.has(offer.options)):
-        raise LoadError(f"{hook} offers {offer.name!r} with options that are no attrs class")
+    if offer.options_at is not None:
+        if not all(offer.options_at.partition(":")):
+            raise LoadError(
+                f"{hook} offers {offer.name!r} with options {offer.options_at!r}; "
+                "write package.module:Class"
+            )
+        return
     try:
-        _check_options(offer.options)
-    except Exception as error:
-        raise LoadError(
-            f"{hook} offers {offer.name!r} with options of a type that a chain file cannot hold: "
-            + told(error)
-        ) from error
-
-
-@functools.cache
-def _check_options(options: type[Any]) -> None:
-    """Check that a chain file can hold the options; offers may share a class."""
-    json.dumps(options_schema(options))
+        check_options(offer.options)
+    except TypeError as error:
+        raise LoadError(f"{hook} offers {offer.name!r} with {error}") from error

@@ -10,10 +10,9 @@ from typing import Any
 
 import attrs
 
-from iirl_engine.errors import PluginError, did_you_mean
+from iirl_engine.errors import PluginError, did_you_mean, told
 from iirl_engine.hookspecs import KINDS
 from iirl_engine.installed import normalise
-from iirl_engine.isolation import told
 from iirl_engine.offer import Offer
 from iirl_engine.plugins import FIRST_PARTY, Plugin, Plugins
 

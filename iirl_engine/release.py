@@ -28,8 +28,7 @@ import iirl_engine
 from iirl_engine import patches
 from iirl_engine.chain import Step
 from iirl_engine.demonstrations import check, state_array
-from iirl_engine.errors import ArtifactError, PluginError, Problem
-from iirl_engine.isolation import told
+from iirl_engine.errors import ArtifactError, PluginError, Problem, told
 from iirl_engine.layout import CARD, CHANNELS, MANIFEST, RELEASES, STABLE, TENSORS
 from iirl_engine.options import build_options, dump_options
 from iirl_engine.plugins import Plugins

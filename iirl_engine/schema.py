@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from iirl_engine.chain import DEFAULTS, ID, MANY, REQUIRED, SINGLE, Settings
+from iirl_engine.errors import PluginError
 from iirl_engine.options import options_schema
 from iirl_engine.registry import Registry
+
+log = logging.getLogger(__name__)
 
 
 def chain_schema(registry: Registry) -> dict[str, Any]:
@@ -42,7 +46,12 @@ def chain_schema(registry: Registry) -> dict[str, Any]:
 def _steps(registry: Registry, kind: str) -> dict[str, Any]:
     choices = []
     for entry in registry.entries(kind):
-        schema = options_schema(entry.offer.options)
+        try:
+            schema = options_schema(entry.offer.options)
+        except PluginError as error:
+            # One plugin's defect takes no other's options from the reader.
+            log.warning("left out: %s %s; %s: %s", kind, entry.qualified, error.what, error.got)
+            continue
         bare = not registry.shadowed_by(entry)
         names = [entry.offer.name, entry.qualified] if bare else [entry.qualified]
         schema["description"] = entry.offer.summary

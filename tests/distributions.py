@@ -63,12 +63,12 @@ OPTIONS = """
 def hooks(package: str, *names: str) -> str:
     """Return a hook module that offers auditors of these names, all of them `Thing`."""
     offers = "\n".join(
-        f'    yield Offer("{name}", "{package}.thing:Thing", ThingOptions, "a few random states")'
+        f'    yield Offer("{name}", "{package}.thing:Thing", "{package}.options:ThingOptions", '
+        '"a few random states")'
         for name in names
     )
     return (
         "from iirl_engine import Offer, hookimpl\n"
-        f"from {package}.options import ThingOptions\n"
         "\nIIRL_API = 1\n\n\n@hookimpl\ndef iirl_auditors():\n" + offers + "\n"
     )
 

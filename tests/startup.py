@@ -51,14 +51,14 @@ def write_plugins(
 
 def _hooks(package: str, first: str, kinds: Sequence[str]) -> str:
     lines = [first, "from iirl_engine import Offer, hookimpl"]
-    lines += [f"import {package}.options as options", "IIRL_API = 1"]
+    lines += ["IIRL_API = 1"]
     short = package.replace("_", "-")
     for kind in kinds:
         strategy = kind.removesuffix("s")
         lines += ["@hookimpl", f"def iirl_{kind}():"]
         lines += [
             f'    yield Offer("{short}-{which}", "{package}.thing:{which.capitalize()}", '
-            f'options.{kind.capitalize()}Options, "the {which} {strategy}")'
+            f'"{package}.options:{kind.capitalize()}Options", "the {which} {strategy}")'
             for which in ("quick", "thorough")
         ]
     return "\n".join(lines) + "\n"

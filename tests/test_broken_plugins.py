@@ -141,8 +141,15 @@ BROKEN = {
         offering("yield Offer('thing', 'acme_no_attrs_class.thing:Thing', dict)"),
         "iirl_auditors offers 'thing' with options that are no attrs class",
     ),
+    "options-without-class": Broken(
+        offering("yield Offer('thing', 'acme_x.thing:Thing', 'acme_x.options')"),
+        "iirl_auditors offers 'thing' with options 'acme_x.options'; write package.module:Class",
+    ),
     "odd-option": Broken(
-        hooks("acme_odd_option", "thing"),
+        offering(
+            "from acme_odd_option.options import ThingOptions; "
+            "yield Offer('thing', 'acme_odd_option.thing:Thing', ThingOptions)"
+        ),
         "iirl_auditors offers 'thing' with options of a type that a chain file cannot hold",
         files={
             "options.py": "import attrs\n\nfrom iirl_engine import option\n\n\n@attrs.frozen\n"
@@ -479,6 +486,74 @@ def test_check_finds_a_target_that_does_not_fit(target: str, tmp_path: Path) -> 
     fit = "failed auditor thing: target-is-of-its-kind"
     assert fit in checked.said
     assert problem in checked.said
+
+
+# What an options module may hold, and what is said of it.
+ODD = {
+    "missing": ("", "AttributeError: module 'acme_bad.options' has no attribute 'ThingOptions'"),
+    "import": ("import acme_gone\n", "ModuleNotFoundError: No module named 'acme_gone'"),
+    "exit": ("import sys\n\nsys.exit(0)\n", "SystemExit: 0"),
+    "plain-class": (
+        "class ThingOptions:\n    budget = 1\n",
+        "options that are no attrs class",
+    ),
+    "complex": (
+        "import attrs\n\nfrom iirl_engine import option\n\n\n@attrs.frozen\n"
+        "class ThingOptions:\n    budget: complex = option(1, help='complex')\n",
+        "TypeError: options of a type that a chain file cannot hold",
+    ),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_options_that_cannot_be_used_are_told_where_they_are_needed(
+    odd: str, tmp_path: Path
+) -> None:
+    code, reason = ODD[odd]
+    site = write_installed(tmp_path / "site", "acme-bad", files={"options.py": code})
+    environment = Environment(path=(site,))
+    listed = {row["dist"]: row for row in environment.iirl("plugins", "list", "--json").json()}
+    assert listed["acme-bad"]["status"] == "loaded"
+
+    chain = write_chain(tmp_path / "c.toml", "thing")
+    done = environment.iirl("run", chain, "--out", tmp_path / "out")
+    assert (done.code, done.out) == (5, "")
+    assert "the options of 'thing' cannot be used" in done.err
+    assert "where: acme_bad.options:ThingOptions" in done.err
+    assert reason in done.err
+    assert "Traceback" not in done.stderr
+
+    shown = environment.iirl("plugins", "show", "acme-bad")
+    assert shown.code == 0
+    assert reason in shown.said
+    (strategy,) = environment.iirl("plugins", "show", "thing", "--json").json()["strategies"]
+    assert strategy["options"] is None
+    assert reason in strategy["reason"]
+
+    checked = environment.iirl("plugins", "check", "acme-bad")
+    assert checked.code == 5
+    assert "failed auditor thing: options-are-documented" in checked.said
+    assert reason in checked.said
+
+
+def test_schema_leaves_out_only_what_cannot_be_used(tmp_path: Path) -> None:
+    site = write_installed(tmp_path, "acme-bad", files={"options.py": ""})
+    done = Environment(path=(site,)).iirl("schema")
+    auditors = done.json()["properties"]["audit"]["items"]["oneOf"]
+    names = [name for offered in auditors for name in offered["properties"]["use"]["enum"]]
+    assert "sobol" in names
+    assert "thing" not in names
+    assert "auditor acme-bad:thing" in done.err
+
+
+def test_options_may_be_the_class_itself(tmp_path: Path) -> None:
+    code = hooks("acme_class", "thing").replace('"acme_class.options:ThingOptions"', "ThingOptions")
+    code = "from acme_class.options import ThingOptions\n" + code
+    site = write_installed(tmp_path, "acme-class", files={"hooks.py": code})
+    environment = Environment(path=(site,))
+    (strategy,) = environment.iirl("plugins", "show", "thing", "--json").json()["strategies"]
+    assert strategy["options"]["properties"]["budget"]["default"] == 256
+    assert environment.iirl("plugins", "check", "acme-class").code == 0
 
 
 def test_check_names_a_heavy_import(tmp_path: Path) -> None:

@@ -69,10 +69,10 @@ def swapped(text: str, old: str, new: str) -> str:
 
 
 def hooks(kinds: Iterable[str]) -> str:
-    lines = ["from iirl_engine import Offer, hookimpl", "from careful import options as o"]
+    lines = ["from iirl_engine import Offer, hookimpl"]
     lines += ["IIRL_API = 1"]
     for kind in kinds:
-        options = f"o.{OPTIONS[kind]}, " if kind in OPTIONS else ""
+        options = f'"careful.options:{OPTIONS[kind]}", ' if kind in OPTIONS else ""
         target = f"careful.strategies:{kind.capitalize()}"
         lines += ["@hookimpl", f"def {KINDS[kind][0]}():"]
         lines += [
@@ -104,6 +104,9 @@ CORRECTIONS = "count = len(repair.flaws)"
 CARELESS = {
     "imports scipy in its hook module": spoilt(
         "hook-module-is-light", "source", "IIRL_API = 1", "import scipy\nIIRL_API = 1", "hooks"
+    ),
+    "imports scipy in its options module": spoilt(
+        "options-modules-are-light", "norm", "import attrs", "import attrs\nimport scipy", "options"
     ),
     "a hook with a default argument": spoilt(
         "hooks-are-plain-functions",
@@ -439,7 +442,7 @@ CARELESS = {
         "try:\n    " + REWARD + "\nexcept Exception:\n    return",
     ),
     "no budget": spoilt(
-        "options-have-a-budget", "auditor", "o.AuditorOptions", "o.NormOptions", "hooks"
+        "options-have-a-budget", "auditor", ":AuditorOptions", ":NormOptions", "hooks"
     ),
     # Triages
     "ranks the first ten": spoilt(

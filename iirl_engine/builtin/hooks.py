@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from iirl_engine.builtin import options as o
 from iirl_engine.hookspecs import hookimpl
 from iirl_engine.offer import Offer
 
 IIRL_API = 1
 _HERE = "iirl_engine.builtin"
+_OPTIONS = f"{_HERE}.options"
 
 
 @hookimpl
 def iirl_sources() -> Iterator[Offer]:
     """Files and the toy world."""
-    yield Offer("npz", f"{_HERE}.files:Npz", o.NpzOptions, "states from a NumPy file")
-    yield Offer("csv", f"{_HERE}.files:Csv", o.CsvOptions, "states from a comma-separated file")
+    yield Offer("npz", f"{_HERE}.files:Npz", f"{_OPTIONS}:NpzOptions", "states from a NumPy file")
+    yield Offer(
+        "csv", f"{_HERE}.files:Csv", f"{_OPTIONS}:CsvOptions", "states from a comma-separated file"
+    )
     yield Offer("figure1", f"{_HERE}.figure1:Figure1", summary="the 3-D toy world of the paper")
 
 
@@ -24,18 +26,36 @@ def iirl_sources() -> Iterator[Offer]:
 def iirl_schedules() -> Iterator[Offer]:
     """Strengths over time and by norm."""
     here = f"{_HERE}.schedules"
-    yield Offer("constant", f"{here}:Constant", o.ConstantOptions, "the same at all times")
-    yield Offer("exponential", f"{here}:Exponential", o.ExponentialOptions, "halves every so often")
-    yield Offer("linear", f"{here}:Linear", o.LinearDecayOptions, "falls in a straight line")
-    yield Offer("region", f"{here}:Region", o.RegionOptions, "one inside a norm, one outside")
+    yield Offer(
+        "constant", f"{here}:Constant", f"{_OPTIONS}:ConstantOptions", "the same at all times"
+    )
+    yield Offer(
+        "exponential",
+        f"{here}:Exponential",
+        f"{_OPTIONS}:ExponentialOptions",
+        "halves every so often",
+    )
+    yield Offer(
+        "linear", f"{here}:Linear", f"{_OPTIONS}:LinearDecayOptions", "falls in a straight line"
+    )
+    yield Offer(
+        "region", f"{here}:Region", f"{_OPTIONS}:RegionOptions", "one inside a norm, one outside"
+    )
 
 
 @hookimpl
 def iirl_norms() -> Iterator[Offer]:
     """Distance, boxes and half-spaces."""
-    yield Offer("support", f"{_HERE}.norms:SupportNorm", o.SupportOptions, "near some expert state")
-    yield Offer("box", f"{_HERE}.norms:BoxNorm", o.BoxOptions, "inside, or outside, a box")
-    yield Offer("linear", f"{_HERE}.norms:LinearNorm", o.LinearOptions, "a.s <= b")
+    yield Offer(
+        "support",
+        f"{_HERE}.norms:SupportNorm",
+        f"{_OPTIONS}:SupportOptions",
+        "near some expert state",
+    )
+    yield Offer(
+        "box", f"{_HERE}.norms:BoxNorm", f"{_OPTIONS}:BoxOptions", "inside, or outside, a box"
+    )
+    yield Offer("linear", f"{_HERE}.norms:LinearNorm", f"{_OPTIONS}:LinearOptions", "a.s <= b")
 
 
 @hookimpl
@@ -50,13 +70,13 @@ def iirl_gates() -> Iterator[Offer]:
     yield Offer(
         "known-good",
         f"{_HERE}.gates:KnownGood",
-        o.KnownGoodOptions,
+        f"{_OPTIONS}:KnownGoodOptions",
         "known-good states keep their reward, over all releases",
     )
     yield Offer(
         "closure",
         f"{_HERE}.gates:Closure",
-        o.ClosureOptions,
+        f"{_OPTIONS}:ClosureOptions",
         "open flaws are closed and closed ones stay closed",
     )
 
@@ -71,4 +91,6 @@ def iirl_executors() -> Iterator[Offer]:
 def iirl_reporters() -> Iterator[Offer]:
     """What a run leaves to read."""
     yield Offer("text", f"{_HERE}.text:Text", summary="report.txt, plain text")
-    yield Offer("html", f"{_HERE}.html:Html", o.HtmlOptions, "report.html, one offline page")
+    yield Offer(
+        "html", f"{_HERE}.html:Html", f"{_OPTIONS}:HtmlOptions", "report.html, one offline page"
+    )

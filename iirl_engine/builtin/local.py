@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from iirl_engine.api import Executor, Failure
-from iirl_engine.isolation import told
+from iirl_engine.errors import told
 from iirl_engine.options import NoOptions
 
 A = TypeVar("A")

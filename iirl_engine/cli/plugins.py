@@ -10,11 +10,10 @@ from typing import Any
 
 import click
 
-from iirl_engine.errors import UsageError
+from iirl_engine.errors import PluginError, UsageError
 from iirl_engine.hookspecs import KINDS
-from iirl_engine.options import options_schema, type_name
 from iirl_engine.plugins import Plugin, Plugins
-from iirl_engine.registry import Registry
+from iirl_engine.registry import Entry, Registry
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -69,7 +68,7 @@ def show(name: str, as_json: bool) -> None:
             "name": e.qualified,
             "summary": e.offer.summary,
             "target": e.offer.target,
-            "options": options_schema(e.offer.options),
+            **_options(e),
         }
         for e in entries
     ]
@@ -82,9 +81,16 @@ def show(name: str, as_json: bool) -> None:
             click.echo(_wrapped(plugin.reason, "    ", "    "))
     for entry in entries:
         click.echo(f"{entry.kind} {entry.qualified}: {entry.offer.summary}")
+        try:
+            options = entry.offer.options
+        except PluginError as error:
+            click.echo(_wrapped(f"{error.what}: {error.got}", "    ", "    "))
+            continue
         import attrs
 
-        for field in attrs.fields(attrs.resolve_types(entry.offer.options)):
+        from iirl_engine.options import type_name
+
+        for field in attrs.fields(attrs.resolve_types(options)):
             default = "required" if field.default is attrs.NOTHING else f"default {field.default!r}"
             head = f"    {field.name} ({type_name(field.type)}, {default}) "
             click.echo(_wrapped(field.metadata.get("help", ""), head, " " * 8))
@@ -157,6 +163,16 @@ def schema() -> None:
 
 def _all(registry: Registry) -> list[Any]:
     return [entry for kind in KINDS for entry in registry.entries(kind)]
+
+
+def _options(entry: Entry) -> dict[str, Any]:
+    """Return the JSON Schema of an offer's options, or why there is none."""
+    from iirl_engine.options import options_schema
+
+    try:
+        return {"options": options_schema(entry.offer.options)}
+    except PluginError as error:
+        return {"options": None, "reason": f"{error.what}: {error.got}"}
 
 
 def _summary(plugin: Plugin, registry: Registry) -> dict[str, Any]:

@@ -43,13 +43,21 @@ class Subject:
         """Return the example's options, or the defaults."""
         problems: list[Problem] = []
         table = dict(self.example or {})
-        options = build_options(self.entry.offer.options, table, "example", problems, None)
+        options = build_options(self.options_class(), table, "example", problems, None)
         if options is None and self.example is None:
             needed = ", ".join(p.path.partition(".")[2] for p in problems)
             raise NotApplicable(f"give an example of its options: {needed}")
         if options is None:
             raise CheckFailed("; ".join(map(str, problems)))
         return options
+
+    def options_class(self) -> type[Any]:
+        """Return the class of the offer's options."""
+        try:
+            return self.entry.offer.options
+        except PluginError as error:
+            # As with the target: one check says so.
+            raise NotApplicable("its options cannot be imported") from error
 
     def target(self) -> Any:
         """Return the offer's class."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from iirl_audit_example.options import SegmentOptions
 from iirl_engine import Offer, hookimpl
 
 IIRL_API = 1
@@ -16,6 +15,6 @@ def iirl_auditors() -> Iterator[Offer]:
     yield Offer(
         "segment",
         "iirl_audit_example.segment:Segment",
-        SegmentOptions,
+        "iirl_audit_example.options:SegmentOptions",
         "out-of-distribution: lines through pairs of expert states",
     )

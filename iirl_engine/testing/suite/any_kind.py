@@ -58,20 +58,15 @@ def summary_is_one_line(subject: Subject) -> None:
 @plugin_check
 def hook_module_is_light(plugin: Plugin) -> None:
     """`iirl plugins list` imports every hook module, so these import nothing heavy."""
-    code = (
-        f"import sys; before = set(sys.modules); import {plugin.module}; "
-        f"print('\\n', *sorted((set({HEAVY!r}) & sys.modules.keys()) - before))"
-    )
-    # The path of this process, so that a plugin found here is found there.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CheckFailed(f"{plugin.module} cannot be imported in a process of its own: {last}")
-    heavy = done.stdout.splitlines()[-1].split()
-    require(not heavy, f"{plugin.module} imports {', '.join(heavy)}")
+    _check_light(plugin.module)
+
+
+@plugin_check
+def options_modules_are_light(plugin: Plugin) -> None:
+    """Options are shown and checked before a chain is run, so their modules are light too."""
+    places = {offer.options_at for offers in plugin.offers.values() for offer in offers}
+    for module in sorted({place.partition(":")[0] for place in places if place}):
+        _check_light(module)
 
 
 @plugin_check
@@ -96,7 +91,11 @@ def target_is_of_its_kind(subject: Subject) -> None:
 @check("any")
 def options_are_documented(subject: Subject) -> None:
     """Every option is made by `iirl_engine.option`, with its help."""
-    for field in attrs.fields(subject.entry.offer.options):
+    try:
+        options = subject.entry.offer.options
+    except PluginError as error:
+        raise CheckFailed(f"{error.what}: {error.got}") from error
+    for field in attrs.fields(options):
         require(field.metadata.get("help"), f"option {field.name} has no help")
 
 
@@ -105,7 +104,7 @@ def options_survive_toml(subject: Subject) -> None:
     """Whatever options a chain file may hold come back unchanged from `chain.toml`."""
     import tomli_w
 
-    cls = subject.entry.offer.options
+    cls = subject.options_class()
     if cls is NoOptions:
         return
     try:
@@ -152,3 +151,20 @@ def strategy_can_be_pickled(subject: Subject) -> None:
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise CheckFailed(f"it cannot be pickled: {error}") from error
     require(type(again) is type(subject.build()), "it comes back as something else")
+
+
+def _check_light(module: str) -> None:
+    code = (
+        f"import sys; before = set(sys.modules); import {module}; "
+        f"print('\\n', *sorted((set({HEAVY!r}) & sys.modules.keys()) - before))"
+    )
+    # The path of this process, so that a plugin found here is found there.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CheckFailed(f"{module} cannot be imported in a process of its own: {last}")
+    heavy = done.stdout.splitlines()[-1].split()
+    require(not heavy, f"{module} imports {', '.join(heavy)}")

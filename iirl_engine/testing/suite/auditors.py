@@ -140,7 +140,7 @@ def crash_is_reported(subject: Subject) -> None:
 @check("auditor")
 def options_have_a_budget(subject: Subject) -> None:
     """Every auditor has the option `budget`, its reward queries."""
-    fields = attrs.fields_dict(subject.entry.offer.options)
+    fields = attrs.fields_dict(subject.options_class())
     require("budget" in fields, "there is no option budget")
 
 

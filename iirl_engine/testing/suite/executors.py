@@ -18,7 +18,7 @@ def square_or_raise(number: int) -> int:
 @check("executor")
 def results_come_in_order_and_crashes_as_results(subject: Subject) -> None:
     """One answer per item, in the order of the items; one that raised is a `Failure`."""
-    has_workers = "workers" in attrs.fields_dict(subject.entry.offer.options)
+    has_workers = "workers" in attrs.fields_dict(subject.options_class())
     for changes in [{"workers": n} for n in (1, 2, 3)] if has_workers else [{}]:
         results = subject.build(**changes).map(square_or_raise, range(6))
         require(len(results) == 6, f"6 items gave {len(results)} results")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from iirl_auditors.adversarial import options as adversarial
-from iirl_auditors.gradient_extrapolation import options as gradient_extrapolation
-from iirl_auditors.out_of_distribution import options as out_of_distribution
 from iirl_engine import Offer, hookimpl
 
 IIRL_API = 1
@@ -21,54 +18,54 @@ def iirl_auditors() -> Iterator[Offer]:
 
 
 def _out_of_distribution() -> Iterator[Offer]:
-    o, package = out_of_distribution, "iirl_auditors.out_of_distribution"
+    package = "iirl_auditors.out_of_distribution"
     yield Offer(
         "sobol",
         f"{package}.sobol:Sobol",
-        o.SobolOptions,
+        f"{package}.options:SobolOptions",
         "out-of-distribution: space-filling probes of the domain",
     )
 
 
 def _gradient_extrapolation() -> Iterator[Offer]:
-    o, package = gradient_extrapolation, "iirl_auditors.gradient_extrapolation"
+    package = "iirl_auditors.gradient_extrapolation"
     yield Offer(
         "ray",
         f"{package}.ray:Ray",
-        o.RayOptions,
+        f"{package}.options:RayOptions",
         "gradient-extrapolation: rays from expert states out of the support",
     )
     yield Offer(
         "gradient-flow",
         f"{package}.gradient_flow:GradientFlow",
-        o.GradientFlowOptions,
+        f"{package}.options:GradientFlowOptions",
         "gradient-extrapolation: along the reward's ridges out of the support",
     )
     yield Offer(
         "lipschitz",
         f"{package}.lipschitz:Lipschitz",
-        o.LipschitzOptions,
+        f"{package}.options:LipschitzOptions",
         "gradient-extrapolation: where the reward changes faster than among demonstrations",
     )
     yield Offer(
         "saturation",
         f"{package}.saturation:Saturation",
-        o.SaturationOptions,
+        f"{package}.options:SaturationOptions",
         "gradient-extrapolation: plateaus on the way to the demonstrations",
     )
     yield Offer(
         "monotone-escape",
         f"{package}.monotone_escape:MonotoneEscape",
-        o.MonotoneEscapeOptions,
+        f"{package}.options:MonotoneEscapeOptions",
         "gradient-extrapolation: ways out of the support along which the reward does not fall",
     )
 
 
 def _adversarial() -> Iterator[Offer]:
-    o, package = adversarial, "iirl_auditors.adversarial"
+    package = "iirl_auditors.adversarial"
     yield Offer(
         "pgd",
         f"{package}.pgd:Pgd",
-        o.PgdOptions,
+        f"{package}.options:PgdOptions",
         "adversarial: projected gradient ascent on the reward where norms forbid",
     )

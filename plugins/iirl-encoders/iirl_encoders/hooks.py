@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from iirl_encoders import options as o
 from iirl_engine import Offer, hookimpl
 
 IIRL_API = 1
+_OPTIONS = "iirl_encoders.options"
 
 
 @hookimpl
@@ -16,38 +16,40 @@ def iirl_encoders() -> Iterator[Offer]:
     yield Offer(
         "moe-autoencoder",
         "iirl_encoders.moe:MoeAutoencoder",
-        o.MoeAutoencoderOptions,
+        f"{_OPTIONS}:MoeAutoencoderOptions",
         "reconstruction error of a mixture of autoencoder experts",
     )
-    yield Offer("knn", "iirl_encoders.knn:Knn", o.KnnOptions, "distance to the nearest experts")
+    yield Offer(
+        "knn", "iirl_encoders.knn:Knn", f"{_OPTIONS}:KnnOptions", "distance to the nearest experts"
+    )
     yield Offer(
         "kernel-mean",
         "iirl_encoders.kernel_mean:KernelMean",
-        o.KernelMeanOptions,
+        f"{_OPTIONS}:KernelMeanOptions",
         "kernel density of the experts",
     )
     yield Offer(
         "mmd-witness",
         "iirl_encoders.mmd_witness:MmdWitness",
-        o.MmdWitnessOptions,
+        f"{_OPTIONS}:MmdWitnessOptions",
         "kernel mean of the experts minus that of negatives, which it needs",
     )
     yield Offer(
         "energy",
         "iirl_encoders.energy:Energy",
-        o.EnergyOptions,
+        f"{_OPTIONS}:EnergyOptions",
         "networks trained to tell experts from negatives, with a mapping of their own",
     )
     yield Offer(
         "rnd",
         "iirl_encoders.rnd:Rnd",
-        o.RndOptions,
+        f"{_OPTIONS}:RndOptions",
         "error of a network that foretells a random one on experts",
     )
     yield Offer(
         "flow",
         "iirl_encoders.flow:Flow",
-        o.FlowOptions,
+        f"{_OPTIONS}:FlowOptions",
         "negative log-likelihood of a normalizing flow (needs zuko)",
     )
 
@@ -55,16 +57,27 @@ def iirl_encoders() -> Iterator[Offer]:
 @hookimpl
 def iirl_mappings() -> Iterator[Offer]:
     """Falling curves, from one number to many."""
-    yield Offer("exp", "iirl_encoders.mappings:Exp", o.ExpOptions, "exponential decay in the loss")
     yield Offer(
-        "linear", "iirl_encoders.mappings:Linear", o.LinearOptions, "1 - loss / cap, down to 0"
+        "exp",
+        "iirl_encoders.mappings:Exp",
+        f"{_OPTIONS}:ExpOptions",
+        "exponential decay in the loss",
     )
     yield Offer(
-        "sigmoid", "iirl_encoders.mappings:Sigmoid", o.SigmoidOptions, "a soft step in the loss"
+        "linear",
+        "iirl_encoders.mappings:Linear",
+        f"{_OPTIONS}:LinearOptions",
+        "1 - loss / cap, down to 0",
+    )
+    yield Offer(
+        "sigmoid",
+        "iirl_encoders.mappings:Sigmoid",
+        f"{_OPTIONS}:SigmoidOptions",
+        "a soft step in the loss",
     )
     yield Offer(
         "isotonic",
         "iirl_encoders.mappings:Isotonic",
-        o.IsotonicOptions,
+        f"{_OPTIONS}:IsotonicOptions",
         "straight lines between knots, made to be edited",
     )

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 import iirl_engine
-from iirl_engine.errors import PluginError, UsageError, did_you_mean
-from iirl_engine.isolation import told
+from iirl_engine.errors import PluginError, UsageError, did_you_mean, told
 from iirl_engine.layout import CHANNELS, MANIFEST, RELEASES, STABLE
 from iirl_engine.release import load_release, read_manifest
 from iirl_engine.reward import RewardModel

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from iirl_engine import Offer, hookimpl
-from iirl_gym import options as o
 
 IIRL_API = 1
+_OPTIONS = "iirl_gym.options"
 
 
 @hookimpl
@@ -16,19 +16,19 @@ def iirl_sources() -> Iterator[Offer]:
     yield Offer(
         "pointmaze",
         "iirl_gym.pointmaze:PointMaze",
-        o.PointMazeOptions,
+        f"{_OPTIONS}:PointMazeOptions",
         "a ball driven through a MuJoCo maze; brings its walls as norms",
     )
     yield Offer(
         "minari",
         "iirl_gym.minari_dataset:Minari",
-        o.MinariOptions,
+        f"{_OPTIONS}:MinariOptions",
         "observations of a Minari dataset on this machine",
     )
     yield Offer(
         "icu-sepsis",
         "iirl_gym.sepsis_source:IcuSepsis",
-        o.IcuSepsisOptions,
+        f"{_OPTIONS}:IcuSepsisOptions",
         "clinicians who treat sepsis in the ICU-Sepsis world",
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from iirl_engine import Offer, hookimpl
-from iirl_refiners import options as o
 
 IIRL_API = 1
+_OPTIONS = "iirl_refiners.options"
 
 
 @hookimpl
@@ -16,24 +16,24 @@ def iirl_refiners() -> Iterator[Offer]:
     yield Offer(
         "envelope",
         "iirl_refiners.fades:Envelope",
-        o.EnvelopeOptions,
+        f"{_OPTIONS}:EnvelopeOptions",
         "the reward fades to 0 between two support distances",
     )
     yield Offer(
         "norm-mask",
         "iirl_refiners.fades:NormMask",
-        o.NormMaskOptions,
+        f"{_OPTIONS}:NormMaskOptions",
         "the reward fades to 0 as the limit of a norm is approached",
     )
     yield Offer(
         "kernel-greedy",
         "iirl_refiners.greedy:KernelGreedy",
-        o.KernelGreedyOptions,
+        f"{_OPTIONS}:KernelGreedyOptions",
         "one Gaussian kernel per flaw, wider farther out (baseline)",
     )
     yield Offer(
         "kernel-lp",
         "iirl_refiners.lp:KernelLp",
-        o.KernelLpOptions,
+        f"{_OPTIONS}:KernelLpOptions",
         "local kernels chosen by a linear program under a cap on every known-good state",
     )
