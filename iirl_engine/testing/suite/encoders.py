@@ -292,10 +292,10 @@ def _close(found: Tensor, expected: Tensor) -> bool:
 
 @check("encoder")
 def autoencoders_map_states_to_states(subject: Subject) -> None:
-    """Each autoencoder codes a state and decodes it again, row by row."""
+    """Each autoencoder, if there are any, codes a state and decodes it again, row by row."""
     experts = fitted(subject).autoencoders()
     if experts is None:
-        raise NotApplicable("it offers no autoencoders")
+        return
     require(experts.count >= 1, "it offers autoencoders and has none")
     for expert in range(experts.count):
         code = experts.code(probes(), expert)

@@ -85,7 +85,12 @@ def _traced(function: Function, width: int, dtype: torch.dtype) -> ExportedProgr
     example = torch.zeros(3, width, dtype=dtype)
     rows = ({0: Dim("n")},)
     with torch.no_grad(), StandIns():
-        return torch.export.export(_Module(function), (example,), dynamic_shapes=rows)
+        program = torch.export.export(_Module(function), (example,), dynamic_shapes=rows)
+    # Tensors that share memory, such as a matrix and its transpose, are written each by itself.
+    for name, constant in program.constants.items():
+        if isinstance(constant, Tensor):
+            program.constants[name] = constant.clone(memory_format=torch.contiguous_format)
+    return program
 
 
 def _culprit(
