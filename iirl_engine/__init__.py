@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Outcome,
         Repair,
         Report,
+        Suspects,
     )
     from iirl_engine.release import load_release
     from iirl_engine.reward import RewardModel
@@ -78,7 +79,8 @@ _HOME = {
     "options": "option",
     "patches": "Fade Kernels",
     "records": (
-        "Candidate Demonstrations Domain Evidence Flaws Judgement NormSpec Outcome Repair Report"
+        "Candidate Demonstrations Domain Evidence Flaws Judgement NormSpec Outcome Repair Report "
+        "Suspects"
     ),
     "release": "load_release",
     "reward": "RewardModel",
@@ -122,6 +124,7 @@ __all__ = [
     "RewardModel",
     "Schedule",
     "Source",
+    "Suspects",
     "Triage",
     "UsageError",
     "hookimpl",

@@ -22,6 +22,7 @@ from iirl_engine.records import (
     Judgement,
     Repair,
     Report,
+    Suspects,
 )
 
 if TYPE_CHECKING:
@@ -303,10 +304,11 @@ class Auditor(Strategy[O]):
     family: ClassVar[Family]
 
     @abc.abstractmethod
-    def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
-        """Yield suspected states, as tensors `[m, d]`, until `target.remaining` is spent.
+    def audit(self, target: Target, context: Context) -> Iterator[Tensor | Suspects]:
+        """Yield suspected states until `target.remaining` is spent.
 
-        States yielded before a crash are kept.
+        As tensors `[m, d]`, or as `Suspects` where there is evidence how unlike the demonstrations
+        they are. States yielded before a crash are kept.
         """
 
 

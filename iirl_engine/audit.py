@@ -17,7 +17,7 @@ from iirl_engine.api import Auditor, Autoencoders, Context
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import told
 from iirl_engine.patches import Correction
-from iirl_engine.records import AuditResult, AuditStatus, Demonstrations, Flaws
+from iirl_engine.records import AuditResult, AuditStatus, Demonstrations, Flaws, Suspects
 from iirl_engine.reward import RewardModel
 from iirl_engine.uncertainty import Sample
 
@@ -152,20 +152,22 @@ class AuditJob:
         budget: int = self.auditor.options.budget  # type: ignore[attr-defined]
         target = Target(self.model, self.floor, budget)
         width = self.model.width
-        found: list[Tensor] = []
+        found: list[_Reported] = []
         status: AuditStatus = "clean"
         reason = ""
         started = time.process_time()
         try:
             for states in self.auditor.audit(target, self.context):
                 found.append(_reported(states, width))
-                if not torch.isfinite(found[-1]).all():
+                if not torch.isfinite(found[-1].states).all():
                     raise ValueError("yielded states that hold NaN or Inf")
         except BudgetExceeded as error:
             status, reason = "over-budget", str(error)
         except (Exception, SystemExit) as error:
             status, reason = "crashed", told(error)
-        states = torch.cat(found) if found else torch.empty((0, width), dtype=torch.float64)
+        empty = torch.empty((0, width), dtype=torch.float64)
+        states = torch.cat([empty, *(batch.states for batch in found)])
+        methods = tuple(name for batch in found for name in (batch.method,) * len(batch.states))
         if len(states) and status == "clean":
             status = "findings"
         return AuditResult(
@@ -176,6 +178,8 @@ class AuditJob:
             seconds=time.process_time() - started,
             reason=reason,
             probes=target.probes,
+            p_values=np.concatenate([b.p_values for b in found]) if any(methods) else None,
+            methods=methods if any(methods) else (),
         )
 
 
@@ -236,6 +240,10 @@ def _confirmed(result: AuditResult, model: RewardModel, floor: float) -> Flaws:
     violations, worst = table.max(axis=0), table.argmax(axis=0)
     endorsed = np.isfinite(states).all(axis=1) & (rewards > floor)
     rows = np.flatnonzero(endorsed & (violations > 0))
+    found: dict[str, Any] = {}
+    if result.p_values is not None:
+        found["p_values"] = read_only(result.p_values[rows])
+        found["methods"] = tuple(result.methods[row] for row in rows)
     return Flaws(
         ids=flaw_ids(states[rows]),
         states=read_only(states[rows]),
@@ -243,6 +251,19 @@ def _confirmed(result: AuditResult, model: RewardModel, floor: float) -> Flaws:
         violations=read_only(violations[rows]),
         norms=tuple(names[worst[row]] for row in rows),
         auditors=(result.auditor,) * len(rows),
+        **found,
+    )
+
+
+def evidence(result: AuditResult) -> str:
+    """Return the largest p-value of what was reported, by each method, in words."""
+    if result.p_values is None:
+        return ""
+    methods = np.array(result.methods)
+    return "; ".join(
+        f"p <= {result.p_values[methods == name].max():.2g} by {name}"
+        for name in dict.fromkeys(result.methods)
+        if name
     )
 
 
@@ -263,8 +284,32 @@ def run_audit(job: AuditJob) -> AuditResult:
     return job.run()
 
 
-def _reported(states: Any, width: int) -> Tensor:
-    """Return a copy of what an auditor yields, which may use its tensor again."""
+@attrs.frozen(eq=False)
+class _Reported:
+    """A copy of what an auditor yields, which may use its tensors again."""
+
+    states: Tensor
+    p_values: NDArray[np.float64]
+    method: str
+
+
+def _reported(yielded: Any, width: int) -> _Reported:
+    if not isinstance(yielded, Suspects):
+        states = _states(yielded, width)
+        return _Reported(states, np.full(len(states), np.nan), "")
+    states, method = _states(yielded.states, width), yielded.method
+    given = yielded.p_values
+    p_values = np.array(
+        given.detach().cpu().numpy() if isinstance(given, Tensor) else given, dtype=np.float64
+    )
+    if p_values.shape != (len(states),) or not ((p_values >= 0) & (p_values <= 1)).all():
+        raise ValueError(f"yielded {len(states)} states whose p-values are not one in [0, 1] each")
+    if not isinstance(method, str) or not method:
+        raise ValueError(f"yielded p-values of the method {method!r}, which says nothing")
+    return _Reported(states, p_values, method)
+
+
+def _states(states: Any, width: int) -> Tensor:
     if not isinstance(states, Tensor) or states.dtype == torch.bool or states.is_complex():
         kind = states.dtype if isinstance(states, Tensor) else type(states).__name__
         raise TypeError(f"yielded {kind}, no tensor of numbers")

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from iirl_engine.api import Context
-from iirl_engine.audit import Verified, verify
+from iirl_engine.audit import Verified, evidence, verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
 from iirl_engine.demonstrations import read_only
@@ -486,6 +486,7 @@ def _summary(audit: Verified) -> AuditSummary:
         queries=result.queries,
         seconds=result.seconds,
         reason=result.reason,
+        evidence=evidence(result),
     )
 
 

@@ -24,7 +24,7 @@ from iirl_engine.records import AuditResult, AuditSummary, Flaws, Judgement, Rou
 
 Array = NDArray[np.float64]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE round (
@@ -36,17 +36,18 @@ CREATE TABLE round (
 CREATE TABLE audit (
     round INTEGER NOT NULL, place INTEGER NOT NULL, auditor TEXT NOT NULL, status TEXT NOT NULL,
     found INTEGER NOT NULL, confirmed INTEGER NOT NULL, queries INTEGER NOT NULL,
-    seconds REAL NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (round, place)
+    seconds REAL NOT NULL, reason TEXT NOT NULL, evidence TEXT NOT NULL,
+    PRIMARY KEY (round, place)
 ) STRICT;
 CREATE TABLE result (
     round INTEGER NOT NULL, auditor TEXT NOT NULL, status TEXT NOT NULL, states BLOB NOT NULL,
     queries INTEGER NOT NULL, seconds REAL NOT NULL, reason TEXT NOT NULL, probes BLOB NOT NULL,
-    PRIMARY KEY (round, auditor)
+    p_values BLOB, methods TEXT NOT NULL, PRIMARY KEY (round, auditor)
 ) STRICT;
 CREATE TABLE flaw (
     place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, round INTEGER NOT NULL,
     auditor TEXT NOT NULL, norm TEXT NOT NULL, reward REAL NOT NULL, violation REAL NOT NULL,
-    state BLOB NOT NULL, verdict TEXT NOT NULL, closed_in INTEGER
+    state BLOB NOT NULL, verdict TEXT NOT NULL, closed_in INTEGER, p_value REAL, method TEXT
 ) STRICT;
 CREATE TABLE judgement (
     round INTEGER NOT NULL, place INTEGER NOT NULL, gate TEXT NOT NULL, ok INTEGER NOT NULL,
@@ -122,6 +123,8 @@ class Knowledge:
             "reason": _storable(result.reason),
             "states": _blob(result.states),
             "probes": _blob(probes),
+            "p_values": None if result.p_values is None else _blob(result.p_values),
+            "methods": _storable(json.dumps(result.methods)),
         }
         with self._transaction():
             self._db.execute(
@@ -142,7 +145,11 @@ class Knowledge:
         results = (AuditResult(**dict(zip(columns, row, strict=True))) for row in rows)
         return {
             result.auditor: attrs.evolve(
-                result, states=_rows(result.states, width), probes=_rows(result.probes, width)
+                result,
+                states=_rows(result.states, width),
+                probes=_rows(result.probes, width),
+                p_values=None if result.p_values is None else _rows(result.p_values, 1)[:, 0],
+                methods=tuple(json.loads(str(result.methods))),
             )
             for result in results
         }
@@ -158,13 +165,15 @@ class Knowledge:
                 float(flaws.rewards[i]),
                 float(flaws.violations[i]),
                 flaws.states[i].tobytes(),
+                None if np.isnan(flaws.p_values[i]) else float(flaws.p_values[i]),
+                _storable(flaws.methods[i]) or None,
             )
             for i in range(len(flaws))
         )
         with self._transaction():
             self._db.executemany(
                 "INSERT OR IGNORE INTO flaw (id, round, auditor, norm, reward, violation, state,"
-                " verdict) VALUES (?, ?, ?, ?, ?, ?, ?, 'confirmed')",
+                " p_value, method, verdict) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'confirmed')",
                 rows,
             )
 
@@ -175,7 +184,7 @@ class Knowledge:
         """
         with self._errors():
             rows = self._db.execute(
-                "SELECT id, state, reward, violation, norm, auditor FROM flaw"
+                "SELECT id, state, reward, violation, norm, auditor, p_value, method FROM flaw"
                 " WHERE round < ? ORDER BY place",
                 (before,),
             ).fetchall()
@@ -187,6 +196,8 @@ class Knowledge:
             violations=read_only(np.array([row[3] for row in rows], dtype=np.float64)),
             norms=tuple(row[4] for row in rows),
             auditors=tuple(row[5] for row in rows),
+            p_values=read_only(np.array([row[6] for row in rows], dtype=np.float64)),
+            methods=tuple(row[7] or "" for row in rows),
         )
 
     def finish_round(
@@ -218,7 +229,7 @@ class Knowledge:
                 tuple(counts.values()),
             )
             self._db.executemany(
-                "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     (summary.number, i, *map(_storable, attrs.astuple(a)))
                     for i, a in enumerate(audits)
@@ -252,8 +263,8 @@ class Knowledge:
                     audits=tuple(
                         AuditSummary(*a)
                         for a in self._db.execute(
-                            "SELECT auditor, status, found, confirmed, queries, seconds, reason"
-                            " FROM audit WHERE round = ? ORDER BY place",
+                            "SELECT auditor, status, found, confirmed, queries, seconds, reason,"
+                            " evidence FROM audit WHERE round = ? ORDER BY place",
                             (row[0],),
                         )
                     ),

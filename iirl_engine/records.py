@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from iirl_engine.patches import Correction
     from iirl_engine.reward import RewardModel
@@ -127,6 +128,36 @@ class Demonstrations:
 
 
 @attrs.frozen(eq=False)
+class Suspects:
+    """States that an auditor suspects, with the evidence that they are unlike the demonstrations.
+
+    Parameters
+    ----------
+    states
+        `[m, d]`.
+    p_values
+        `[m]` in [0, 1]: a state that is like the demonstrations would get one at most as small
+        with no more than that probability. NaN where an auditor has none.
+    method
+        How they were computed, in words that follow "p <= 0.01 by", such as "split-conformal".
+    """
+
+    states: Tensor
+    p_values: Tensor | Array
+    method: str
+
+
+def _unknown(flaws: Flaws) -> Array:
+    import numpy as np
+
+    return _closed(np.full(len(flaws.ids), np.nan))
+
+
+def _unnamed(flaws: Flaws) -> tuple[str, ...]:
+    return ("",) * len(flaws.ids)
+
+
+@attrs.frozen(eq=False)
 class Flaws:
     """States that the reward endorses although a norm forbids them, one row each.
 
@@ -144,6 +175,11 @@ class Flaws:
         Id of that norm.
     auditors
         Id of the auditor that found it first.
+    p_values
+        `[m]` that auditor's evidence that the state is unlike the demonstrations, see `Suspects`;
+        NaN where it gave none.
+    methods
+        How it came by the p-value; empty where it gave none.
     """
 
     ids: tuple[str, ...]
@@ -152,6 +188,8 @@ class Flaws:
     violations: Array
     norms: tuple[str, ...]
     auditors: tuple[str, ...]
+    p_values: Array = attrs.field(default=attrs.Factory(_unknown, takes_self=True))
+    methods: tuple[str, ...] = attrs.field(default=attrs.Factory(_unnamed, takes_self=True))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -168,6 +206,8 @@ class Flaws:
             violations=_closed(self.violations[index]),
             norms=tuple(self.norms[i] for i in index),
             auditors=tuple(self.auditors[i] for i in index),
+            p_values=_closed(self.p_values[index]),
+            methods=tuple(self.methods[i] for i in index),
         )
 
 
@@ -181,6 +221,9 @@ class AuditResult:
         `[m, d]` what it suspects.
     probes
         `[p, d]` an even sample of the states whose reward it asked for.
+    p_values, methods
+        `[m]` the evidence of each suspected state, as in `Flaws`; None and empty where no state
+        has any.
     """
 
     auditor: str
@@ -190,6 +233,8 @@ class AuditResult:
     seconds: float
     reason: str = ""
     probes: Array | None = None
+    p_values: Array | None = None
+    methods: tuple[str, ...] = ()
 
 
 @attrs.frozen(eq=False)
@@ -272,7 +317,14 @@ class Judgement:
 
 @attrs.frozen
 class AuditSummary:
-    """One auditor's line in a round: how it ended and what it cost."""
+    """One auditor's line in a round: how it ended and what it cost.
+
+    Parameters
+    ----------
+    evidence
+        The weakest evidence, by each method, that what it reported is unlike the demonstrations,
+        such as "p <= 0.004 by split-conformal"; empty where it gave none.
+    """
 
     auditor: str
     status: AuditStatus
@@ -281,6 +333,7 @@ class AuditSummary:
     queries: int
     seconds: float
     reason: str = ""
+    evidence: str = ""
 
 
 @attrs.frozen

@@ -68,6 +68,7 @@ class _Row:
     norm: str
     violation: str
     auditor: str
+    evidence: str
     open: bool
 
 
@@ -110,6 +111,7 @@ def _flaws(report: Report, most: int) -> Iterator[_Row]:
             norm=flaws.norms[i],
             violation=f"{flaws.violations[i]:.3g}",
             auditor=flaws.auditors[i],
+            evidence=f"p {flaws.p_values[i]:.2g} by {flaws.methods[i]}" if flaws.methods[i] else "",
             open=bool(report.still_open[i]),
         )
 

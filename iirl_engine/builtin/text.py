@@ -62,6 +62,11 @@ def _round(turn: Round) -> Iterator[str]:
     for audit in turn.audits:
         if audit.reason:
             yield from wrap(f"  {plain(audit.auditor)}: {plain(audit.reason)}", "    ")
+        if audit.evidence:
+            yield from wrap(
+                f"  {plain(audit.auditor)}: unlike the demonstrations, {plain(audit.evidence)}",
+                "    ",
+            )
     if turn.gates:
         yield "gates"
     for gate in turn.gates:
