@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from iirl_engine.patches import Fade, Kernels
     from iirl_engine.records import (
         Candidate,
+        Concern,
         Demonstrations,
         Domain,
         Evidence,
@@ -79,8 +80,8 @@ _HOME = {
     "options": "option",
     "patches": "Fade Kernels",
     "records": (
-        "Candidate Demonstrations Domain Evidence Flaws Judgement NormSpec Outcome Repair Report "
-        "Suspects"
+        "Candidate Concern Demonstrations Domain Evidence Flaws Judgement NormSpec Outcome Repair "
+        "Report Suspects"
     ),
     "release": "load_release",
     "reward": "RewardModel",
@@ -95,6 +96,7 @@ __all__ = [
     "Candidate",
     "ChainError",
     "Code",
+    "Concern",
     "Context",
     "DataError",
     "Demonstrations",

@@ -15,6 +15,7 @@ import attrs
 
 from iirl_engine.records import (
     Candidate,
+    Concern,
     Demonstrations,
     Evidence,
     Family,
@@ -44,6 +45,7 @@ __all__ = [
     "Autoencoders",
     "Candidate",
     "Code",
+    "Concern",
     "Context",
     "Encoder",
     "Executor",
@@ -299,16 +301,19 @@ class Auditor(Strategy[O]):
     The engine verifies every reported state with the reward and the norms, so an auditor
     reports what it suspects and needs no verdict of its own. Every auditor's options have a
     `budget`, its reward queries per round.
+
+    What no norm can decide, such as that standing still earns as much as the expert, is a
+    `Concern`: it opens no flaw and is told to a person.
     """
 
     family: ClassVar[Family]
 
     @abc.abstractmethod
-    def audit(self, target: Target, context: Context) -> Iterator[Tensor | Suspects]:
-        """Yield suspected states until `target.remaining` is spent.
+    def audit(self, target: Target, context: Context) -> Iterator[Tensor | Suspects | Concern]:
+        """Yield suspected states, and concerns, until `target.remaining` is spent.
 
-        As tensors `[m, d]`, or as `Suspects` where there is evidence how unlike the demonstrations
-        they are. States yielded before a crash are kept.
+        States as tensors `[m, d]`, or as `Suspects` where there is evidence how unlike the
+        demonstrations they are. What was yielded before a crash is kept.
         """
 
 

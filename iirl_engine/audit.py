@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -17,9 +19,19 @@ from iirl_engine.api import Auditor, Autoencoders, Context
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import told
 from iirl_engine.patches import Correction
-from iirl_engine.records import AuditResult, AuditStatus, Demonstrations, Flaws, Suspects
+from iirl_engine.records import (
+    AuditResult,
+    AuditStatus,
+    Concern,
+    Demonstrations,
+    Flaws,
+    Suspects,
+)
 from iirl_engine.reward import RewardModel
 from iirl_engine.uncertainty import Sample
+
+# States that a concern keeps, at most.
+_EXAMPLES = 16
 
 
 class BudgetExceeded(RuntimeError):
@@ -153,11 +165,15 @@ class AuditJob:
         target = Target(self.model, self.floor, budget)
         width = self.model.width
         found: list[_Reported] = []
+        concerns: list[Concern] = []
         status: AuditStatus = "clean"
         reason = ""
         started = time.process_time()
         try:
             for states in self.auditor.audit(target, self.context):
+                if isinstance(states, Concern):
+                    concerns.append(_told_by(self.context, states, width))
+                    continue
                 found.append(_reported(states, width))
                 if not torch.isfinite(found[-1].states).all():
                     raise ValueError("yielded states that hold NaN or Inf")
@@ -180,6 +196,7 @@ class AuditJob:
             probes=target.probes,
             p_values=np.concatenate([b.p_values for b in found]) if any(methods) else None,
             methods=methods if any(methods) else (),
+            concerns=tuple(concerns),
         )
 
 
@@ -316,6 +333,38 @@ def _states(states: Any, width: int) -> Tensor:
     if states.ndim != 2 or states.shape[1] != width:
         raise ValueError(f"yielded shape {list(states.shape)}, not [m, {width}]")
     return states.detach().to("cpu", torch.float64, copy=True)
+
+
+def _told_by(context: Context, said: Concern, width: int) -> Concern:
+    """Return a concern as it is kept: checked, in plain types, and with its origin.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it cannot be kept, shown or written as JSON.
+    """
+    if not (isinstance(said.kind, str) and re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", said.kind)):
+        raise ValueError(f"yielded a concern of kind {said.kind!r}, no words-in-kebab-case")
+    if not (isinstance(said.text, str) and said.text.strip()):
+        raise ValueError(f"yielded a concern {said.kind!r} without a text")
+    numbers = {str(name): float(value) for name, value in said.numbers.items()}
+    if unknown := [name for name, value in numbers.items() if not math.isfinite(value)]:
+        raise ValueError(
+            f"yielded a concern {said.kind!r} whose number {unknown[0]!r} is not finite"
+        )
+    states = torch.empty((0, width)) if said.states is None else torch.as_tensor(said.states)
+    states = _states(states, width)[:_EXAMPLES]
+    if not torch.isfinite(states).all():
+        raise ValueError(f"yielded a concern {said.kind!r} whose states hold NaN or Inf")
+    return Concern(
+        said.kind,
+        said.text,
+        numbers,
+        read_only(states.numpy()),
+        bool(said.grave),
+        context.id,
+        context.round,
+    )
 
 
 def _value_and_gradient(

@@ -196,6 +196,7 @@ class _Run:
             open_flaws=int(still_open.sum()),
             plugins=self.chain.plugins,
             demonstrations=read_manifest(self.out / RELEASES / "0000")["screening"],
+            concerns=self.knowledge.concerns(),
         )
         report = Report(
             outcome, before, after, flaws, still_open, self.settings.floor, self.chain.dump()
@@ -322,6 +323,7 @@ class _Run:
             manifest=decision.manifest,
             closed=[flaws.ids[i] for i in closed],
             made=_now(),
+            concerns=[concern for audit in verified for concern in audit.result.concerns],
         )
         if decision.release is not None:
             self._announce(decision.release, decision.manifest or "")
@@ -487,6 +489,8 @@ def _summary(audit: Verified) -> AuditSummary:
         seconds=result.seconds,
         reason=result.reason,
         evidence=evidence(result),
+        concerns=len(result.concerns),
+        grave=sum(concern.grave for concern in result.concerns),
     )
 
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import KnowledgeError
 from iirl_engine.layout import KNOWLEDGE
-from iirl_engine.records import AuditResult, AuditSummary, Flaws, Judgement, Round
+from iirl_engine.records import AuditResult, AuditSummary, Concern, Flaws, Judgement, Round
 
 Array = NDArray[np.float64]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE round (
@@ -37,12 +37,17 @@ CREATE TABLE audit (
     round INTEGER NOT NULL, place INTEGER NOT NULL, auditor TEXT NOT NULL, status TEXT NOT NULL,
     found INTEGER NOT NULL, confirmed INTEGER NOT NULL, queries INTEGER NOT NULL,
     seconds REAL NOT NULL, reason TEXT NOT NULL, evidence TEXT NOT NULL,
+    concerns INTEGER NOT NULL, grave INTEGER NOT NULL, PRIMARY KEY (round, place)
+) STRICT;
+CREATE TABLE concern (
+    round INTEGER NOT NULL, place INTEGER NOT NULL, auditor TEXT NOT NULL, kind TEXT NOT NULL,
+    text TEXT NOT NULL, numbers TEXT NOT NULL, states TEXT NOT NULL, grave INTEGER NOT NULL,
     PRIMARY KEY (round, place)
 ) STRICT;
 CREATE TABLE result (
     round INTEGER NOT NULL, auditor TEXT NOT NULL, status TEXT NOT NULL, states BLOB NOT NULL,
     queries INTEGER NOT NULL, seconds REAL NOT NULL, reason TEXT NOT NULL, probes BLOB NOT NULL,
-    p_values BLOB, methods TEXT NOT NULL, PRIMARY KEY (round, auditor)
+    p_values BLOB, methods TEXT NOT NULL, concerns TEXT NOT NULL, PRIMARY KEY (round, auditor)
 ) STRICT;
 CREATE TABLE flaw (
     place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, round INTEGER NOT NULL,
@@ -125,6 +130,7 @@ class Knowledge:
             "probes": _blob(probes),
             "p_values": None if result.p_values is None else _blob(result.p_values),
             "methods": _storable(json.dumps(result.methods)),
+            "concerns": json.dumps([concern.to_json() for concern in result.concerns]),
         }
         with self._transaction():
             self._db.execute(
@@ -150,6 +156,7 @@ class Knowledge:
                 probes=_rows(result.probes, width),
                 p_values=None if result.p_values is None else _rows(result.p_values, 1)[:, 0],
                 methods=tuple(json.loads(str(result.methods))),
+                concerns=tuple(map(_concern, json.loads(str(result.concerns)))),
             )
             for result in results
         }
@@ -201,9 +208,15 @@ class Knowledge:
         )
 
     def finish_round(
-        self, summary: Round, *, manifest: str | None, closed: Sequence[str], made: str
+        self,
+        summary: Round,
+        *,
+        manifest: str | None,
+        closed: Sequence[str],
+        made: str,
+        concerns: Sequence[Concern] = (),
     ) -> None:
-        """Commit a whole round at once: its counts, audits, judgements, vetoes and release.
+        """Commit a whole round at once: counts, audits, concerns, judgements, vetoes, release.
 
         Parameters
         ----------
@@ -215,6 +228,8 @@ class Knowledge:
             Ids of the flaws that this release closed.
         made
             Time of the release, ISO 8601.
+        concerns
+            What the auditors noticed that no norm can decide.
         """
         counts = attrs.asdict(summary, recurse=False)
         audits, gates, vetoes = (counts.pop(k) for k in ("audits", "gates", "vetoes"))
@@ -229,10 +244,25 @@ class Knowledge:
                 tuple(counts.values()),
             )
             self._db.executemany(
-                "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     (summary.number, i, *map(_storable, attrs.astuple(a)))
                     for i, a in enumerate(audits)
+                ),
+            )
+            self._db.executemany(
+                "INSERT INTO concern VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (
+                        summary.number,
+                        i,
+                        c.auditor,
+                        c.kind,
+                        _storable(c.text),
+                        *(json.dumps(c.to_json()[part]) for part in ("numbers", "states")),
+                        c.grave,
+                    )
+                    for i, c in enumerate(concerns)
                 ),
             )
             self._db.executemany(
@@ -264,7 +294,7 @@ class Knowledge:
                         AuditSummary(*a)
                         for a in self._db.execute(
                             "SELECT auditor, status, found, confirmed, queries, seconds, reason,"
-                            " evidence FROM audit WHERE round = ? ORDER BY place",
+                            " evidence, concerns, grave FROM audit WHERE round = ? ORDER BY place",
                             (row[0],),
                         )
                     ),
@@ -285,6 +315,23 @@ class Knowledge:
                 )
                 for row in rows
             )
+
+    def concerns(self) -> tuple[Concern, ...]:
+        """Return what auditors of finished rounds noticed that no norm can decide."""
+        columns = ("round", "auditor", "kind", "text", "numbers", "states", "grave")
+        with self._errors():
+            rows = self._db.execute(
+                f"SELECT {', '.join(columns)} FROM concern ORDER BY round, place"
+            ).fetchall()
+        return tuple(
+            _concern(
+                {
+                    name: json.loads(value) if name in ("numbers", "states") else value
+                    for name, value in zip(columns, row, strict=True)
+                }
+            )
+            for row in rows
+        )
 
     def add_release(self, number: int, manifest: str, made: str) -> None:
         """Name a release that is durable on disk."""
@@ -351,6 +398,12 @@ def _blob(states: Array) -> bytes:
 
 def _rows(blob: Any, width: int) -> Array:
     return np.frombuffer(blob, dtype=np.float64).reshape(-1, width).copy()
+
+
+def _concern(said: dict[str, Any]) -> Concern:
+    """Return a concern of what `Concern.to_json` made of it."""
+    states = np.array(said.pop("states"), dtype=np.float64)
+    return Concern(**said, states=read_only(states))
 
 
 def _storable(value: Any) -> Any:

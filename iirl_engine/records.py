@@ -212,6 +212,50 @@ class Flaws:
 
 
 @attrs.frozen(eq=False)
+class Concern:
+    """What an auditor noticed that no norm can decide; it is told and left to a person.
+
+    An auditor gives what is named first; the engine adds who said it and when.
+
+    Parameters
+    ----------
+    kind
+        What it is about, the same for the same observation, in kebab case: `standing-still`.
+    text
+        One sentence that stands by itself.
+    numbers
+        Name -> finite number: what the sentence goes by.
+    states
+        `[m, d]` up to 16 examples; None when it is about no state.
+    grave
+        Nothing that the reward answers can be relied on until somebody has looked: the round is
+        not sound, and its release does not become stable.
+    auditor, round
+        Id of the auditor, and the round.
+    """
+
+    kind: str
+    text: str
+    numbers: Mapping[str, float] = attrs.field(factory=dict)
+    states: Array | None = None
+    grave: bool = False
+    auditor: str = ""
+    round: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented object that `iirl run --json` prints."""
+        return {
+            "round": self.round,
+            "auditor": self.auditor,
+            "kind": self.kind,
+            "text": self.text,
+            "numbers": dict(self.numbers),
+            "states": [] if self.states is None else self.states.tolist(),
+            "grave": self.grave,
+        }
+
+
+@attrs.frozen(eq=False)
 class AuditResult:
     """What one auditor did in one round; a crash is a result, never a clean audit.
 
@@ -224,6 +268,8 @@ class AuditResult:
     p_values, methods
         `[m]` the evidence of each suspected state, as in `Flaws`; None and empty where no state
         has any.
+    concerns
+        What it noticed that no norm can decide.
     """
 
     auditor: str
@@ -235,6 +281,7 @@ class AuditResult:
     probes: Array | None = None
     p_values: Array | None = None
     methods: tuple[str, ...] = ()
+    concerns: tuple[Concern, ...] = ()
 
 
 @attrs.frozen(eq=False)
@@ -324,6 +371,8 @@ class AuditSummary:
     evidence
         The weakest evidence, by each method, that what it reported is unlike the demonstrations,
         such as "p <= 0.004 by split-conformal"; empty where it gave none.
+    concerns, grave
+        How many concerns it has, and how many of them are grave.
     """
 
     auditor: str
@@ -334,6 +383,8 @@ class AuditSummary:
     seconds: float
     reason: str = ""
     evidence: str = ""
+    concerns: int = 0
+    grave: int = 0
 
 
 @attrs.frozen
@@ -380,8 +431,8 @@ class Round:
 
     @property
     def sound(self) -> bool:
-        """True when every audit ran to its end within its budget."""
-        return all(audit.status in ("clean", "findings") for audit in self.audits)
+        """True when every audit ran to its end within its budget and no concern is grave."""
+        return all(a.status in ("clean", "findings") and not a.grave for a in self.audits)
 
 
 @attrs.frozen
@@ -392,6 +443,8 @@ class Outcome:
     ----------
     demonstrations
         What the norms left of the demonstrations, see `iirl_engine.screening.Screening`.
+    concerns
+        What auditors noticed in any round that no norm can decide.
     """
 
     run: Path
@@ -401,6 +454,7 @@ class Outcome:
     plugins: tuple[tuple[str, str], ...]
     reports: tuple[Path, ...] = ()
     demonstrations: Mapping[str, Any] = attrs.field(factory=dict)
+    concerns: tuple[Concern, ...] = ()
 
     @property
     def gates(self) -> tuple[Judgement, ...]:
@@ -419,7 +473,10 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """True when no flaw is open and the last round neither failed nor refused anything."""
+        """True when no flaw is open and the last round neither failed nor refused anything.
+
+        A concern that is not grave does not change it.
+        """
         if self.open_flaws:
             return False
         if not self.rounds:
@@ -438,6 +495,7 @@ class Outcome:
                 for g in self.gates
             ],
             "open_flaws": self.open_flaws,
+            "concerns": [concern.to_json() for concern in self.concerns],
             "demonstrations": dict(self.demonstrations),
             "queries": self.queries,
             "seconds": self.seconds,

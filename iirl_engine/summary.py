@@ -8,7 +8,7 @@ from typing import Literal
 
 import attrs
 
-from iirl_engine.records import AuditSummary, Judgement, Outcome, Round
+from iirl_engine.records import AuditSummary, Concern, Judgement, Outcome, Round
 
 WIDTH = 80
 
@@ -20,9 +20,9 @@ class Verdict:
     Parameters
     ----------
     level
-        `failed` when a flaw is open, an audit of the last round did not run to its end or the
-        last candidate was refused; `caution` when nothing of this happened and yet there is
-        reason to look again; else `passed`.
+        `failed` when a flaw is open, an audit of the last round did not run to its end or has a
+        grave concern, or the last candidate was refused; `caution` when nothing of this happened
+        and yet there is reason to look again, such as any concern; else `passed`.
     text
         One sentence.
     """
@@ -42,6 +42,7 @@ def summarize(outcome: Outcome) -> str:
         _left_out(outcome),
         rounds_table(outcome.rounds),
         list(_last_gates(outcome)),
+        [line for concern in newest(outcome.concerns) for line in concern_lines(concern)],
         [line for text in alerts(outcome) for line in wrap(f"!! {text}", "   ")],
         wrap(f"{verdict(outcome).level}: {verdict(outcome).text}"),
     ]
@@ -78,6 +79,10 @@ def verdict(outcome: Outcome) -> Verdict:
         )
     if last.misses:
         doubts.append(f"{count(last.misses, 'known-good state')} got too little reward")
+    if last.sound and outcome.concerns:
+        doubts.append(
+            f"{count(len(newest(outcome.concerns)), 'concern')} need a person's judgement"
+        )
     if doubts:
         return Verdict("caution", f"after {after} no flaw is open, but {_listed(doubts)}.")
     return Verdict(
@@ -119,6 +124,20 @@ def rounds_table(rounds: Sequence[Round]) -> list[str]:
     spent = sum(turn.seconds for turn in rounds)
     total = f"in all {queries:,} reward queries, {seconds(spent)} CPU seconds after learning"
     return [*lines, total]
+
+
+def newest(concerns: Sequence[Concern]) -> tuple[Concern, ...]:
+    """Return of each auditor's concerns the newest of every kind, in the order they arose."""
+    last = {(concern.auditor, concern.kind): concern for concern in concerns}
+    return tuple(last.values())
+
+
+def concern_lines(concern: Concern) -> list[str]:
+    """Return what an auditor noticed that no norm can decide, and the numbers it goes by."""
+    head = f"?? {'GRAVE ' if concern.grave else ''}round {concern.round}, {plain(concern.auditor)}"
+    lines = wrap(f"{head}, {plain(concern.kind)}: {plain(concern.text)}", "   ")
+    told = ", ".join(f"{plain(name)} {number(value)}" for name, value in concern.numbers.items())
+    return [*lines, *(wrap(f"   {told}", "   ") if told else [])]
 
 
 def gate_lines(gate: Judgement) -> list[str]:
@@ -209,6 +228,8 @@ def _failures(outcome: Outcome) -> Iterator[str]:
     for audit in outcome.rounds[-1].audits:
         if audit.status not in ("clean", "findings"):
             yield f"audit {plain(audit.auditor)} " + _STATUS[audit.status]
+        if audit.grave:
+            yield f"audit {plain(audit.auditor)} has a grave concern"
     for gate in outcome.gates:
         if not gate.ok:
             yield f"gate {plain(gate.gate)} refused the last candidate"

@@ -17,7 +17,7 @@ from iirl_engine.api import Reporter
 from iirl_engine.builtin.landscape import draw
 from iirl_engine.builtin.options import HtmlOptions
 from iirl_engine.records import Flaws, Report
-from iirl_engine.summary import alerts, count, number, plain, seconds, verdict
+from iirl_engine.summary import alerts, count, newest, number, plain, seconds, verdict
 
 FILE = "report.html"
 _TEMPLATE = "report.html.jinja"
@@ -45,6 +45,7 @@ def render(report: Report, options: HtmlOptions) -> str:
             name=report.outcome.run.name or str(report.outcome.run),
             verdict=verdict(report.outcome),
             alerts=alerts(report.outcome),
+            concerns=newest(report.outcome.concerns),
             floor=report.floor,
             landscape=landscape,
             confirmed=len(report.flaws),

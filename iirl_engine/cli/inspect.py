@@ -21,15 +21,17 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @click.argument("folder", metavar="DIR", type=_folder)
 @_json
 def status(folder: Path, as_json: bool) -> None:
-    """Show where the run in DIR stands: its rounds, releases, open flaws and events."""
+    """Show where the run in DIR stands: rounds, releases, open flaws, concerns and events."""
     from iirl_engine.knowledge import Knowledge
     from iirl_engine.layout import KNOWLEDGE
+    from iirl_engine.summary import newest, plain
 
     if not (folder / KNOWLEDGE).exists():
         raise _no_run(folder)
     knowledge = Knowledge(folder)
     try:
         rounds, releases, events = knowledge.rounds(), knowledge.releases(), knowledge.events()
+        concerns = knowledge.concerns()
     finally:
         knowledge.close()
     open_flaws = rounds[-1].open if rounds else 0
@@ -40,6 +42,7 @@ def status(folder: Path, as_json: bool) -> None:
             "open_flaws": open_flaws,
             "releases": [f"{number:04d}" for number in releases],
             "stable": _stable(folder),
+            "concerns": [concern.to_json() for concern in concerns],
             "events": [{"at": at, "round": number, "text": text} for at, number, text in events],
         }
         click.echo(json.dumps(body, indent=1))
@@ -49,6 +52,9 @@ def status(folder: Path, as_json: bool) -> None:
     click.echo(f"open flaws: {open_flaws:,}")
     click.echo(f"releases:   {', '.join(f'{number:04d}' for number in releases) or 'none'}")
     click.echo(f"stable:     {_stable(folder) or 'none'}")
+    for concern in newest(concerns):
+        told = f"round {concern.round}, {plain(concern.auditor)}, {concern.kind}"
+        click.echo(f"concern:    {'GRAVE, ' if concern.grave else ''}{told}: {plain(concern.text)}")
     for at, number, text in events:
         click.echo(f"event:      {at} round {number}: {text}")
 

@@ -48,7 +48,7 @@ def run(chain: Path, **asked: Any) -> None:
     """Run CHAIN: learn a reward, then audit, refine and release it until no flaw is found.
 
     Results go to stdout, progress to stderr. Exits with 1 when flaws stay open or a release
-    was refused or vetoed, with 5 when an auditor failed.
+    was refused or vetoed, with 3 when an auditor has a grave concern, with 5 when one failed.
     """
     sys.exit(_run(chain, **asked))
 
@@ -108,8 +108,11 @@ def _run(
 
 
 def exit_code(outcome: Outcome) -> int:
-    """Return 0 for a clean outcome, 5 when an auditor failed, else 1."""
-    if outcome.rounds and not outcome.rounds[-1].sound:
+    """Return 0 for a clean outcome, 3 for a grave concern, 5 when an auditor failed, else 1."""
+    last = outcome.rounds[-1] if outcome.rounds else None
+    if last and any(audit.grave for audit in last.audits):
+        return 3
+    if last and not last.sound:
         return 5
     return 0 if outcome.ok else 1
 
