@@ -402,8 +402,9 @@ def _rows(blob: Any, width: int) -> Array:
 
 def _concern(said: dict[str, Any]) -> Concern:
     """Return a concern of what `Concern.to_json` made of it."""
-    states = np.array(said.pop("states"), dtype=np.float64)
-    return Concern(**said, states=read_only(states))
+    rows, grave = said.pop("states"), bool(said.pop("grave"))
+    states = np.array(rows, dtype=np.float64) if rows else np.empty((0, 0))
+    return Concern(**said, states=read_only(states), grave=grave)
 
 
 def _storable(value: Any) -> Any:

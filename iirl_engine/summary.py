@@ -80,9 +80,9 @@ def verdict(outcome: Outcome) -> Verdict:
     if last.misses:
         doubts.append(f"{count(last.misses, 'known-good state')} got too little reward")
     if last.sound and outcome.concerns:
-        doubts.append(
-            f"{count(len(newest(outcome.concerns)), 'concern')} need a person's judgement"
-        )
+        told = newest(outcome.concerns)
+        needs = "needs" if len(told) == 1 else "need"
+        doubts.append(f"{count(len(told), 'concern')} {needs} a person's judgement")
     if doubts:
         return Verdict("caution", f"after {after} no flaw is open, but {_listed(doubts)}.")
     return Verdict(

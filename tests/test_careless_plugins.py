@@ -94,6 +94,7 @@ SHARE = "share = torch.tensor(generator.random((count, len(target.low))))"
 REWARD = "reward = target.reward(states)"
 SUSPECT = "suspect = (reward > target.floor) & (target.violation(states) > 0)"
 GENERATOR = "generator = context.generator()"
+TOLD = '{"reward": highest}'
 LOOP = "while target.remaining > 0:\n            count = min(256, target.remaining)"
 MAP = "return torch.exp(-loss / self.scale)"
 STRENGTH = "return torch.exp(-t / 100)"
@@ -440,6 +441,24 @@ CARELESS = {
         "auditor",
         REWARD,
         "try:\n    " + REWARD + "\nexcept Exception:\n    return",
+    ),
+    "tells another number each time": spoilt(
+        "same-seed-same-findings",
+        "auditor",
+        TOLD,
+        '{"reward": highest + np.random.default_rng().random()}',
+    ),
+    "tells a share of nothing": spoilt(
+        "bad-rewards-are-survived",
+        "auditor",
+        TOLD,
+        '{"share": float(reward.mean() / reward.max()) if count > 200 else highest}',
+    ),
+    "tells a concern of every batch": spoilt(
+        "concerns-are-few",
+        "auditor",
+        SUSPECT,
+        SUSPECT + '\nyield Concern("high", "The reward is high.", {"reward": float(reward.max())})',
     ),
     "no budget": spoilt(
         "options-have-a-budget", "auditor", ":AuditorOptions", ":NormOptions", "hooks"

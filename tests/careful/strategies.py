@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from iirl_engine import api
-from iirl_engine.api import Abilities, Code, Failure, Judgement
+from iirl_engine.api import Abilities, Code, Concern, Failure, Judgement
 from iirl_engine.demonstrations import check
 from iirl_engine.patches import Kernels
 
@@ -108,6 +108,7 @@ class Auditor(api.Auditor):
     family = "out-of-distribution"
 
     def audit(self, target, context):
+        highest = 0.0
         generator = context.generator()
         while target.remaining > 0:
             count = min(256, target.remaining)
@@ -116,6 +117,8 @@ class Auditor(api.Auditor):
             reward = target.reward(states)
             suspect = (reward > target.floor) & (target.violation(states) > 0)
             yield states[suspect]
+            highest = max(highest, float(reward.max()))
+        yield Concern("highest-reward", "Is it as high as it ought to be?", {"reward": highest})
 
 
 class Triage(api.Triage):

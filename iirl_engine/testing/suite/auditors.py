@@ -36,9 +36,11 @@ def job(subject: Subject, model: RewardModel, *, seed: int = 0, budget: int = 0)
 
 @check("auditor")
 def same_seed_same_findings(subject: Subject) -> None:
-    """A run can be repeated: one seed gives the same states, in the same order."""
+    """A run can be repeated: one seed gives the same states and concerns, in the same order."""
     first, second = (audit(subject, Cliff().model) for _ in range(2))
     require(np.array_equal(first.states, second.states), "two audits of one seed differ")
+    told = [[concern.to_json() for concern in result.concerns] for result in (first, second)]
+    require(told[0] == told[1], "two audits of one seed differ in their concerns")
 
 
 @check("auditor")
@@ -88,6 +90,16 @@ def findings_have_the_right_shape(subject: Subject) -> None:
 
 
 @check("auditor")
+def concerns_are_few(subject: Subject) -> None:
+    """A person reads them: of one kind there is one, and there are a dozen at most."""
+    for world in WORLDS:
+        said = [concern.kind for concern in audit(subject, world().model).concerns]
+        require(len(said) <= 12, f"of {world.__name__} it tells {len(said)} concerns")
+        twice = sorted({kind for kind in said if said.count(kind) > 1})
+        require(not twice, f"of {world.__name__} it tells twice: {', '.join(twice)}")
+
+
+@check("auditor")
 def sound_reward_is_clean(subject: Subject) -> None:
     """Where there is no flaw, none is confirmed."""
     world = Bowl()
@@ -116,7 +128,7 @@ def known_flaws_are_found(subject: Subject) -> None:
 
 @check("auditor")
 def bad_rewards_are_survived(subject: Subject) -> None:
-    """A reward of NaN or Inf is no finding and no crash."""
+    """A reward of NaN or Inf is no finding and no crash, and no number of a concern."""
     for value in (torch.nan, torch.inf, -torch.inf):
         world = Bowl()
         world.model.encoder = Given(functools.partial(_constant, value))
