@@ -286,6 +286,13 @@ class Norm(Strategy[O]):
         states it constrains; adversarial auditors and refiners follow it.
         """
 
+    def reach(self) -> float | None:
+        """Return how far apart states may lie and still count as near, if the norm can tell.
+
+        A Euclidean distance; flaws that lie so close to each other belong to one region.
+        """
+        return None
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what `fit` settled, for a release; by default nothing."""
         return {}

@@ -60,6 +60,8 @@ class Target:
         self.floor = floor
         self.budget = budget
         self.queries = 0
+        self.draws = 0
+        self.flawed = 0
         self._probes = Sample(model.width)
 
     @property
@@ -111,6 +113,35 @@ class Target:
         """Return the reward `[n]` and its gradient `[n, d]`; costs 2 n queries."""
         self._spend(2 * len(states), states)
         return _value_and_gradient(self._model.reward, states)
+
+    def survey(self, draws: Tensor) -> Tensor:
+        """Return the flaws `[m, d]` among uniform draws `[n, d]` of the domain.
+
+        Only for states drawn uniformly and chosen by nothing: the share of flaws among them
+        tells how much of the domain is flawed. A draw that the norms allow, or where a
+        correction leaves no reward for certain, is no flaw and costs nothing; any other costs a
+        query. When the budget ends, the later draws are left out.
+
+        Raises
+        ------
+        ValueError
+            When a draw lies outside the domain.
+        """
+        if not ((draws >= self.low) & (draws <= self.high)).all():
+            raise ValueError("a survey's draws must lie in the domain")
+        possible = (self.violation(draws) > 0) & ~self.silenced(draws)
+        within = possible.cumsum(dim=0) <= self.remaining
+        draws, possible = draws[within], possible[within]
+        asked = draws[possible]
+        flaws = asked[self.reward(asked) > self.floor] if len(asked) else asked
+        self.draws += len(draws)
+        self.flawed += len(flaws)
+        return flaws
+
+    def silenced(self, states: Tensor) -> Tensor:
+        """Return where a correction leaves no reward for certain, `[n]`; free."""
+        with torch.no_grad():
+            return self._model.silenced(states)
 
     def violation(self, states: Tensor) -> Tensor:
         """Return the violation `[n]` of the worst norm: above 0 where forbidden; free."""
@@ -197,6 +228,8 @@ class AuditJob:
             p_values=np.concatenate([b.p_values for b in found]) if any(methods) else None,
             methods=methods if any(methods) else (),
             concerns=tuple(concerns),
+            draws=target.draws,
+            flawed=target.flawed,
         )
 
 
@@ -210,10 +243,13 @@ class Verified:
         As the auditor left it, its status settled by the verification.
     new
         Confirmed flaws that neither an earlier round nor an earlier auditor found.
+    confirmed
+        Id of the flaw of each report that holds, known before or not.
     """
 
     result: AuditResult
     new: Flaws
+    confirmed: tuple[str, ...] = ()
 
 
 def verify(
@@ -241,7 +277,7 @@ def verify(
                 seen.add(flaw)
         if result.status in ("clean", "findings"):
             result = attrs.evolve(result, status="findings" if len(flaws) else "clean")
-        verified.append(Verified(result, flaws.take(rows)))
+        verified.append(Verified(result, flaws.take(rows), flaws.ids))
     return verified
 
 

@@ -49,6 +49,7 @@ from iirl_engine.records import (
     RunStarted,
 )
 from iirl_engine.redteam import RedTeam
+from iirl_engine.regions import describe, group_open
 from iirl_engine.release import (
     Provenance,
     load_release,
@@ -56,6 +57,7 @@ from iirl_engine.release import (
     read_manifest,
     write_release,
 )
+from iirl_engine.remaining import unseen
 from iirl_engine.reward import RewardModel
 from iirl_engine.rundir import claimed, free_folder
 from iirl_engine.stable import stable_release
@@ -197,6 +199,7 @@ class _Run:
             plugins=self.chain.plugins,
             demonstrations=read_manifest(self.out / RELEASES / "0000")["screening"],
             concerns=self.knowledge.concerns(),
+            regions=self.knowledge.regions(),
         )
         report = Report(
             outcome, before, after, flaws, still_open, self.settings.floor, self.chain.dump()
@@ -297,12 +300,15 @@ class _Run:
             self._observe(number, "iirl_flaws_found", FlawsFound(self.out, number, new))
 
         was_open = self._endorsed(self.model, flaws.states)
+        groups = group_open(flaws, was_open, self.model, self.settings.floor)
+        flaws = groups.flaws
         probes = np.concatenate([self.model.probes, *_probes(results, self.model.width)])
         decision = self._mend(number, flaws, read_only(was_open), probes)
         if decision.release is not None:
             self.model = decision.model
         still_open = self._endorsed(self.model, flaws.states)
         closed = np.flatnonzero(was_open & ~still_open)
+        regions = describe(flaws, groups.rows, self.first, number, still_open)
         summary = Round(
             number=number,
             found=sum(len(audit.result.states) for audit in verified),
@@ -311,12 +317,15 @@ class _Run:
             open=int(still_open.sum()),
             misses=int((self.model(self.known_good) < self.settings.good_floor).sum()),
             corrections=sum(c.count for c in self.model.corrections),
-            queries=sum(a.result.queries + len(a.result.states) for a in verified),
+            queries=sum(a.result.queries + len(a.result.states) for a in verified) + groups.queries,
             seconds=time.process_time() - started,
             release=decision.release,
             audits=tuple(_summary(audit) for audit in verified),
             gates=decision.judgements,
             vetoes=decision.vetoes,
+            regions=len(regions),
+            open_regions=sum(region.open > 0 for region in regions),
+            remaining=unseen(groups, verified),
         )
         self.knowledge.finish_round(
             summary,
@@ -324,12 +333,14 @@ class _Run:
             closed=[flaws.ids[i] for i in closed],
             made=_now(),
             concerns=[concern for audit in verified for concern in audit.result.concerns],
+            regions=regions,
         )
         if decision.release is not None:
             self._announce(decision.release, decision.manifest or "")
         self.progress(
             f"round {number}: {summary.found:,} found, {summary.confirmed:,} confirmed, "
-            f"{summary.closed:,} closed, {summary.open:,} open"
+            f"{summary.closed:,} closed, {summary.open:,} open, in "
+            f"{summary.regions:,} and {summary.open_regions:,} regions"
         )
         return summary
 
@@ -491,6 +502,8 @@ def _summary(audit: Verified) -> AuditSummary:
         evidence=evidence(result),
         concerns=len(result.concerns),
         grave=sum(concern.grave for concern in result.concerns),
+        draws=result.draws,
+        flawed=result.flawed,
     )
 
 

@@ -15,29 +15,45 @@ from typing import Any
 
 import attrs
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import KnowledgeError
 from iirl_engine.layout import KNOWLEDGE
-from iirl_engine.records import AuditResult, AuditSummary, Concern, Flaws, Judgement, Round
+from iirl_engine.records import (
+    AuditResult,
+    AuditSummary,
+    Concern,
+    Flaws,
+    Judgement,
+    Region,
+    Remaining,
+    Round,
+)
 
 Array = NDArray[np.float64]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _SCHEMA = """
 CREATE TABLE round (
     number INTEGER PRIMARY KEY, found INTEGER NOT NULL, confirmed INTEGER NOT NULL,
     closed INTEGER NOT NULL, open INTEGER NOT NULL, misses INTEGER NOT NULL,
     corrections INTEGER NOT NULL, queries INTEGER NOT NULL, seconds REAL NOT NULL,
-    release INTEGER
+    release INTEGER, regions INTEGER NOT NULL, open_regions INTEGER NOT NULL
+) STRICT;
+CREATE TABLE remaining (
+    round INTEGER PRIMARY KEY, regions INTEGER NOT NULL, findings INTEGER NOT NULL,
+    once INTEGER NOT NULL, twice INTEGER NOT NULL, expected REAL NOT NULL, low REAL NOT NULL,
+    high REAL NOT NULL, unseen REAL NOT NULL, draws INTEGER NOT NULL, flawed INTEGER NOT NULL,
+    volume REAL
 ) STRICT;
 CREATE TABLE audit (
     round INTEGER NOT NULL, place INTEGER NOT NULL, auditor TEXT NOT NULL, status TEXT NOT NULL,
     found INTEGER NOT NULL, confirmed INTEGER NOT NULL, queries INTEGER NOT NULL,
     seconds REAL NOT NULL, reason TEXT NOT NULL, evidence TEXT NOT NULL,
-    concerns INTEGER NOT NULL, grave INTEGER NOT NULL, PRIMARY KEY (round, place)
+    concerns INTEGER NOT NULL, grave INTEGER NOT NULL, draws INTEGER NOT NULL,
+    flawed INTEGER NOT NULL, PRIMARY KEY (round, place)
 ) STRICT;
 CREATE TABLE concern (
     round INTEGER NOT NULL, place INTEGER NOT NULL, auditor TEXT NOT NULL, kind TEXT NOT NULL,
@@ -47,12 +63,20 @@ CREATE TABLE concern (
 CREATE TABLE result (
     round INTEGER NOT NULL, auditor TEXT NOT NULL, status TEXT NOT NULL, states BLOB NOT NULL,
     queries INTEGER NOT NULL, seconds REAL NOT NULL, reason TEXT NOT NULL, probes BLOB NOT NULL,
-    p_values BLOB, methods TEXT NOT NULL, concerns TEXT NOT NULL, PRIMARY KEY (round, auditor)
+    p_values BLOB, methods TEXT NOT NULL, concerns TEXT NOT NULL,
+    draws INTEGER NOT NULL, flawed INTEGER NOT NULL, PRIMARY KEY (round, auditor)
 ) STRICT;
 CREATE TABLE flaw (
     place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, round INTEGER NOT NULL,
     auditor TEXT NOT NULL, norm TEXT NOT NULL, reward REAL NOT NULL, violation REAL NOT NULL,
-    state BLOB NOT NULL, verdict TEXT NOT NULL, closed_in INTEGER, p_value REAL, method TEXT
+    state BLOB NOT NULL, verdict TEXT NOT NULL, closed_in INTEGER, p_value REAL, method TEXT,
+    region TEXT
+) STRICT;
+CREATE INDEX flaw_of_region ON flaw (region);
+CREATE TABLE region (
+    id TEXT PRIMARY KEY, round INTEGER NOT NULL, severity REAL NOT NULL, center BLOB NOT NULL,
+    radius REAL NOT NULL, low BLOB NOT NULL, high BLOB NOT NULL, nearest BLOB NOT NULL,
+    distance REAL NOT NULL
 ) STRICT;
 CREATE TABLE judgement (
     round INTEGER NOT NULL, place INTEGER NOT NULL, gate TEXT NOT NULL, ok INTEGER NOT NULL,
@@ -66,9 +90,10 @@ CREATE TABLE event (at TEXT NOT NULL, round INTEGER NOT NULL, text TEXT NOT NULL
 """
 
 
-_ROUND = tuple(
-    name for name in attrs.fields_dict(Round) if name not in ("audits", "gates", "vetoes")
-)
+_APART = ("audits", "gates", "vetoes", "remaining")
+_ROUND = tuple(name for name in attrs.fields_dict(Round) if name not in _APART)
+_AUDIT = tuple(attrs.fields_dict(AuditSummary))
+_REMAINING = tuple(attrs.fields_dict(Remaining))
 
 
 class Knowledge:
@@ -161,6 +186,14 @@ class Knowledge:
             for result in results
         }
 
+    def audits_ended(self, number: int) -> list[str]:
+        """Return the ids of the audits of an unfinished round that have ended."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT auditor FROM result WHERE round = ? ORDER BY rowid", (number,)
+            ).fetchall()
+        return [name for (name,) in rows]
+
     def add_flaws(self, number: int, flaws: Flaws) -> None:
         """Keep new confirmed flaws of a round; ones already known stay as they are."""
         rows = (
@@ -191,8 +224,8 @@ class Knowledge:
         """
         with self._errors():
             rows = self._db.execute(
-                "SELECT id, state, reward, violation, norm, auditor, p_value, method FROM flaw"
-                " WHERE round < ? ORDER BY place",
+                "SELECT id, state, reward, violation, norm, auditor, p_value, method, region"
+                " FROM flaw WHERE round < ? ORDER BY place",
                 (before,),
             ).fetchall()
         states = [np.frombuffer(row[1], dtype=np.float64) for row in rows]
@@ -205,7 +238,44 @@ class Knowledge:
             auditors=tuple(row[5] for row in rows),
             p_values=read_only(np.array([row[6] for row in rows], dtype=np.float64)),
             methods=tuple(row[7] or "" for row in rows),
+            regions=tuple(row[8] or "" for row in rows),
         )
+
+    def regions(self) -> tuple[Region, ...]:
+        """Return the regions of all flaws: those with open flaws first, then the most severe."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT id, round, severity, center, radius, low, high, nearest, distance"
+                " FROM region"
+            ).fetchall()
+            flaws = self._db.execute(
+                "SELECT region, id, norm, auditor, closed_in IS NULL FROM flaw"
+                " WHERE region IS NOT NULL ORDER BY reward * violation DESC, id"
+            ).fetchall()
+        members: dict[str, list[tuple[str, str, str, int]]] = {}
+        for region, *flaw in flaws:
+            members.setdefault(region, []).append(tuple(flaw))
+        found = []
+        for id, number, severity, center, radius, low, high, nearest, distance in rows:
+            ids, norms, auditors, is_open = zip(*members[id], strict=True)
+            found.append(
+                Region(
+                    id=id,
+                    round=number,
+                    flaws=ids,
+                    open=sum(is_open),
+                    severity=severity,
+                    center=_numbers(center),
+                    radius=radius,
+                    low=_numbers(low),
+                    high=_numbers(high),
+                    nearest=_numbers(nearest),
+                    distance=distance,
+                    norms=tuple(sorted(set(norms))),
+                    auditors=tuple(sorted(set(auditors))),
+                )
+            )
+        return tuple(sorted(found, key=lambda r: (r.open == 0, -r.severity, r.id)))
 
     def finish_round(
         self,
@@ -215,6 +285,7 @@ class Knowledge:
         closed: Sequence[str],
         made: str,
         concerns: Sequence[Concern] = (),
+        regions: Sequence[Region] = (),
     ) -> None:
         """Commit a whole round at once: counts, audits, concerns, judgements, vetoes, release.
 
@@ -230,9 +301,11 @@ class Knowledge:
             Time of the release, ISO 8601.
         concerns
             What the auditors noticed that no norm can decide.
+        regions
+            Of the flaws that the audited reward endorsed; each flaw leaves the one it was in.
         """
         counts = attrs.asdict(summary, recurse=False)
-        audits, gates, vetoes = (counts.pop(k) for k in ("audits", "gates", "vetoes"))
+        audits, gates, vetoes, remaining = (counts.pop(name) for name in _APART)
         with self._transaction():
             self._db.execute("DELETE FROM result WHERE round <= ?", (summary.number,))
             if manifest is not None:
@@ -243,8 +316,14 @@ class Knowledge:
                 f"INSERT INTO round VALUES ({', '.join('?' * len(counts))})",
                 tuple(counts.values()),
             )
+            if remaining is not None:
+                self._db.execute(
+                    f"INSERT INTO remaining VALUES (?, {', '.join('?' * len(_REMAINING))})",
+                    (summary.number, *attrs.astuple(remaining)),
+                )
+            self._keep_regions(regions)
             self._db.executemany(
-                "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO audit VALUES (?, ?, {', '.join('?' * len(_AUDIT))})",
                 (
                     (summary.number, i, *map(_storable, attrs.astuple(a)))
                     for i, a in enumerate(audits)
@@ -285,7 +364,7 @@ class Knowledge:
     def rounds(self) -> tuple[Round, ...]:
         """Return the finished rounds."""
         with self._errors():
-            columns = ", ".join(_ROUND)
+            columns, told = ", ".join(_ROUND), ", ".join(_AUDIT)
             rows = self._db.execute(f"SELECT {columns} FROM round ORDER BY number").fetchall()
             return tuple(
                 Round(
@@ -293,8 +372,7 @@ class Knowledge:
                     audits=tuple(
                         AuditSummary(*a)
                         for a in self._db.execute(
-                            "SELECT auditor, status, found, confirmed, queries, seconds, reason,"
-                            " evidence, concerns, grave FROM audit WHERE round = ? ORDER BY place",
+                            f"SELECT {told} FROM audit WHERE round = ? ORDER BY place",
                             (row[0],),
                         )
                     ),
@@ -312,6 +390,7 @@ class Knowledge:
                             "SELECT reason FROM veto WHERE round = ?", (row[0],)
                         )
                     ),
+                    remaining=self._remaining(row[0]),
                 )
                 for row in rows
             )
@@ -331,6 +410,38 @@ class Knowledge:
                 }
             )
             for row in rows
+        )
+
+    def _remaining(self, number: int) -> Remaining | None:
+        columns = ", ".join(_REMAINING)
+        row = self._db.execute(f"SELECT {columns} FROM remaining WHERE round = ?", (number,))
+        told = row.fetchone()
+        return None if told is None else Remaining(*told)
+
+    def _keep_regions(self, regions: Sequence[Region]) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO region VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    region.id,
+                    region.round,
+                    region.severity,
+                    _blob(region.center),
+                    region.radius,
+                    _blob(region.low),
+                    _blob(region.high),
+                    _blob(region.nearest),
+                    region.distance,
+                )
+                for region in regions
+            ),
+        )
+        self._db.executemany(
+            "UPDATE flaw SET region = ? WHERE id = ?",
+            ((region.id, flaw) for region in regions for flaw in region.flaws),
+        )
+        self._db.execute(
+            "DELETE FROM region WHERE id NOT IN (SELECT region FROM flaw WHERE region IS NOT NULL)"
         )
 
     def add_release(self, number: int, manifest: str, made: str) -> None:
@@ -392,8 +503,12 @@ class Knowledge:
             ) from error
 
 
-def _blob(states: Array) -> bytes:
+def _blob(states: ArrayLike) -> bytes:
     return np.ascontiguousarray(states, dtype=np.float64).tobytes()
+
+
+def _numbers(blob: bytes) -> tuple[float, ...]:
+    return tuple(np.frombuffer(blob, dtype=np.float64).tolist())
 
 
 def _rows(blob: Any, width: int) -> Array:

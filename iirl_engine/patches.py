@@ -90,6 +90,13 @@ class Correction(abc.ABC):
             Norm id -> violation `[n]`.
         """
 
+    def silences(self, violations: Mapping[str, Tensor]) -> Tensor | None:
+        """Return where it provably takes the whole base reward, whatever that is, `[n]`.
+
+        None, the default, says nowhere.
+        """
+        return None
+
     def norms(self) -> tuple[str, ...]:
         """Return the ids of the norms that `suppression` looks at."""
         return ()
@@ -213,6 +220,10 @@ class Fade(Correction):
 
     def suppression(self, states: Tensor, base: Tensor, violations: Mapping[str, Tensor]) -> Tensor:
         return base * fade(violations[self.norm], self.start, self.end)
+
+    def silences(self, violations: Mapping[str, Tensor]) -> Tensor:
+        # Rounding is monotone: from `end` on the share is at least 1, and base - base is 0.
+        return violations[self.norm] >= self.end
 
     def norms(self) -> tuple[str, ...]:
         return (self.norm,)

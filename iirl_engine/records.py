@@ -180,6 +180,8 @@ class Flaws:
         NaN where it gave none.
     methods
         How it came by the p-value; empty where it gave none.
+    regions
+        Id of the region that each belongs to; empty before they are grouped.
     """
 
     ids: tuple[str, ...]
@@ -190,6 +192,7 @@ class Flaws:
     auditors: tuple[str, ...]
     p_values: Array = attrs.field(default=attrs.Factory(_unknown, takes_self=True))
     methods: tuple[str, ...] = attrs.field(default=attrs.Factory(_unnamed, takes_self=True))
+    regions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -208,6 +211,7 @@ class Flaws:
             auditors=tuple(self.auditors[i] for i in index),
             p_values=_closed(self.p_values[index]),
             methods=tuple(self.methods[i] for i in index),
+            regions=tuple(self.regions[i] for i in index) if self.regions else (),
         )
 
 
@@ -270,6 +274,8 @@ class AuditResult:
         has any.
     concerns
         What it noticed that no norm can decide.
+    draws, flawed
+        How many uniform draws of the domain it surveyed, and how many of them are flaws.
     """
 
     auditor: str
@@ -282,6 +288,91 @@ class AuditResult:
     p_values: Array | None = None
     methods: tuple[str, ...] = ()
     concerns: tuple[Concern, ...] = ()
+    draws: int = 0
+    flawed: int = 0
+
+
+@attrs.frozen
+class Region:
+    """Confirmed flaws that belong together, see `iirl_engine.regions`.
+
+    Parameters
+    ----------
+    id
+        That of its worst flaw, the one with the highest severity.
+    round
+        In which its flaws were last grouped.
+    flaws
+        Ids of its flaws, the worst first.
+    open
+        How many of them the newest release endorses.
+    severity
+        Highest product of reward and violation among them.
+    center
+        `[d]` the worst flaw's state.
+    radius
+        Largest Euclidean distance of a flaw from the centre.
+    low, high
+        `[d]` corners of the box that holds every flaw.
+    nearest, distance
+        `[d]` the expert state nearest to the centre, and how far away it is.
+    norms, auditors
+        Ids of the norms that forbid its flaws, and of the auditors that found some, sorted.
+    """
+
+    id: str
+    round: int
+    flaws: tuple[str, ...]
+    open: int
+    severity: float
+    center: tuple[float, ...]
+    radius: float
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    nearest: tuple[float, ...]
+    distance: float
+    norms: tuple[str, ...]
+    auditors: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented object, with the number of flaws in place of their ids."""
+        told = attrs.asdict(self) | {"flaws": len(self.flaws)}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in told.items()}
+
+
+@attrs.frozen
+class Remaining:
+    """What a round's audits probably left unseen, see `iirl_engine.remaining`.
+
+    Parameters
+    ----------
+    regions
+        Regions that the round's findings lie in.
+    findings
+        Reports that were confirmed, those of flaws already known among them.
+    once, twice
+        Regions that one finding lies in, and two.
+    expected, low, high
+        How many regions audits like these can reach: Chao 1 and its 95 % interval.
+    unseen
+        Probability that the next finding lies in a new region (Good-Turing).
+    draws, flawed
+        Uniform draws of the domain, and flaws among them.
+    volume
+        Share of the domain that is flawed, at most, with a confidence of 95 %; None without draws.
+    """
+
+    regions: int
+    findings: int
+    once: int
+    twice: int
+    expected: float
+    low: float
+    high: float
+    unseen: float
+    draws: int
+    flawed: int
+    volume: float | None
 
 
 @attrs.frozen(eq=False)
@@ -385,6 +476,8 @@ class AuditSummary:
     evidence: str = ""
     concerns: int = 0
     grave: int = 0
+    draws: int = 0
+    flawed: int = 0
 
 
 @attrs.frozen
@@ -413,6 +506,10 @@ class Round:
         CPU seconds of the round.
     release
         Number of the release that the round made, or None.
+    regions, open_regions
+        Regions of flaws that the audited reward endorses, and those still open after the round.
+    remaining
+        What the audits probably left unseen.
     """
 
     number: int
@@ -428,6 +525,9 @@ class Round:
     audits: tuple[AuditSummary, ...]
     gates: tuple[Judgement, ...]
     vetoes: tuple[str, ...] = ()
+    regions: int = 0
+    open_regions: int = 0
+    remaining: Remaining | None = None
 
     @property
     def sound(self) -> bool:
@@ -445,6 +545,8 @@ class Outcome:
         What the norms left of the demonstrations, see `iirl_engine.screening.Screening`.
     concerns
         What auditors noticed in any round that no norm can decide.
+    regions
+        Of all confirmed flaws; those with open flaws first, then the most severe.
     """
 
     run: Path
@@ -455,6 +557,7 @@ class Outcome:
     reports: tuple[Path, ...] = ()
     demonstrations: Mapping[str, Any] = attrs.field(factory=dict)
     concerns: tuple[Concern, ...] = ()
+    regions: tuple[Region, ...] = ()
 
     @property
     def gates(self) -> tuple[Judgement, ...]:
@@ -496,6 +599,7 @@ class Outcome:
             ],
             "open_flaws": self.open_flaws,
             "concerns": [concern.to_json() for concern in self.concerns],
+            "regions": [region.to_json() for region in self.regions],
             "demonstrations": dict(self.demonstrations),
             "queries": self.queries,
             "seconds": self.seconds,

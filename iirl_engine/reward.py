@@ -364,6 +364,19 @@ class RewardModel:
         """Return the violation `[n]` of the worst norm: above 0 where a state is forbidden."""
         return torch.stack(list(self.violations(states).values())).amax(dim=0)
 
+    def silenced(self, states: Tensor) -> Tensor:
+        """Return where the reward is 0 for certain, `[n]`, without asking the encoder.
+
+        A correction that takes the whole base reward leaves nothing, and the others take more.
+        """
+        found = torch.zeros(len(states), dtype=torch.bool)
+        asked = {name for correction in self._corrections for name in correction.norms()}
+        by_norm = violations({name: self.norms[name] for name in sorted(asked)}, states)
+        for correction in self._corrections:
+            if (silences := correction.silences(by_norm)) is not None:
+                found |= silences
+        return found
+
     def explain(self, states: Any) -> list[Explanation]:
         """Return, for each of the states `[n, d]`, why it gets its reward."""
         if isinstance(states, Tensor):

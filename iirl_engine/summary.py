@@ -8,7 +8,7 @@ from typing import Literal
 
 import attrs
 
-from iirl_engine.records import AuditSummary, Concern, Judgement, Outcome, Round
+from iirl_engine.records import AuditSummary, Concern, Judgement, Outcome, Region, Round
 
 WIDTH = 80
 
@@ -41,6 +41,7 @@ def summarize(outcome: Outcome) -> str:
         ],
         _left_out(outcome),
         rounds_table(outcome.rounds),
+        list(_left_unseen(outcome)),
         list(_last_gates(outcome)),
         [line for concern in newest(outcome.concerns) for line in concern_lines(concern)],
         [line for text in alerts(outcome) for line in wrap(f"!! {text}", "   ")],
@@ -61,6 +62,38 @@ def _left_out(outcome: Outcome) -> list[str]:
         f"states: {by}. The others cover {told['covered']:.0%} of the ground; {span}.",
         "  ",
     )
+
+
+def _left_unseen(outcome: Outcome) -> Iterator[str]:
+    """Yield what the last round that found flaws, and the last round, say of the rest."""
+    last = {turn.number for turn in outcome.rounds[-1:]}
+    last |= {turn.number for turn in [t for t in outcome.rounds if t.regions][-1:]}
+    for turn in (turn for turn in outcome.rounds if turn.number in last):
+        for text in unseen_lines(turn):
+            yield from wrap(f"round {turn.number}: {text}", "  ")
+
+
+def unseen_lines(turn: Round) -> Iterator[str]:
+    """Yield what a round says of the regions and of the flawed volume that it did not see."""
+    left = turn.remaining
+    if left is None:
+        return
+    if turn.regions:
+        is_open = f"{turn.open_regions:,} open after it" if turn.open_regions else "none open"
+        text = f"flaws in {count(turn.regions, 'region')}, {is_open}"
+        if left.findings:
+            most = f"{left.high:.1f}" if left.high < 1e6 else "no limit"
+            text += (
+                f"; audits like these reach about {left.expected:.1f} "
+                f"(95 %: {left.low:.1f} to {most}; Chao 1)"
+            )
+        yield text
+    if left.volume is not None:
+        seen = "no flaw" if not left.flawed else count(left.flawed, "flaw")
+        yield (
+            f"{seen} in {left.draws:,} uniform draws: flawed volume < {left.volume:.2g} of the "
+            "domain (95 %)"
+        )
 
 
 def verdict(outcome: Outcome) -> Verdict:
@@ -140,6 +173,24 @@ def concern_lines(concern: Concern) -> list[str]:
     return [*lines, *(wrap(f"   {told}", "   ") if told else [])]
 
 
+def regions_table(regions: Sequence[Region]) -> list[str]:
+    """Return one line per region: where it is worst, how far it reaches, what is open."""
+    rows = [
+        (
+            region.id[:10],
+            clipped(", ".join(region.auditors), 24),
+            short(len(region.flaws)),
+            short(region.open),
+            f"{region.severity:.3g}",
+            f"{region.radius:.3g}",
+            f"{region.distance:.3g}",
+        )
+        for region in regions
+    ]
+    heads = ("region", "found by", "flaws", "open", "severity", "radius", "distance")
+    return table(heads, rows, left=2)
+
+
 def gate_lines(gate: Judgement) -> list[str]:
     """Return what a gate said, its numbers, and the reason of a refusal."""
     head = f"  {'ok' if gate.ok else 'REFUSED':<8} {plain(gate.gate)}"
@@ -181,6 +232,12 @@ def wrap(text: str, indent: str = "") -> list[str]:
 def plain(text: object) -> str:
     """Return text on one line and without control characters, safe to print on a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
+def clipped(text: str, most: int) -> str:
+    """Return plain text of at most `most` characters."""
+    text = plain(text)
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def count(number: int, noun: str) -> str:

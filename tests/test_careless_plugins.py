@@ -430,6 +430,12 @@ CARELESS = {
     "looks at one half only": spoilt(
         "known-flaws-are-found", "auditor", SHARE, SHARE + "\nshare[:, 0] *= 0.5"
     ),
+    "surveys what it has chosen": spoilt(
+        "surveys-are-uniform",
+        "auditor",
+        FLUSH,
+        FLUSH + "\ntarget.survey(states[reward > target.floor])",
+    ),
     "needs some reward above 0": spoilt(
         "bad-rewards-are-survived",
         "auditor",

@@ -16,8 +16,17 @@ import numpy as np
 from iirl_engine.api import Reporter
 from iirl_engine.builtin.landscape import draw
 from iirl_engine.builtin.options import HtmlOptions
-from iirl_engine.records import Flaws, Report
-from iirl_engine.summary import alerts, count, newest, number, plain, seconds, verdict
+from iirl_engine.records import Flaws, Region, Report
+from iirl_engine.summary import (
+    alerts,
+    count,
+    newest,
+    number,
+    plain,
+    seconds,
+    unseen_lines,
+    verdict,
+)
 
 FILE = "report.html"
 _TEMPLATE = "report.html.jinja"
@@ -50,6 +59,10 @@ def render(report: Report, options: HtmlOptions) -> str:
             landscape=landscape,
             confirmed=len(report.flaws),
             flaws=list(_flaws(report, options.flaws)),
+            regions=[_region(report, r) for r in report.outcome.regions[: options.flaws]],
+            unseen=[
+                (turn.number, line) for turn in report.outcome.rounds for line in unseen_lines(turn)
+            ],
             model=report.after,
             norms=_norms(report),
             ranges=list(_ranges(report)),
@@ -71,6 +84,22 @@ class _Row:
     auditor: str
     evidence: str
     open: bool
+
+
+@attrs.frozen
+class _Place:
+    """One region as the page lists it."""
+
+    region: Region
+    state: tuple[tuple[str, str], ...]
+    left_out: int
+
+
+def _region(report: Report, region: Region) -> _Place:
+    names = report.after.demonstrations.feature_names
+    box = zip(names[:_FEATURES], region.low, region.high, strict=False)
+    state = tuple((name, f"{low:.3g} to {high:.3g}") for name, low, high in box)
+    return _Place(region, state, len(names) - len(state))
 
 
 def _environment() -> jinja2.Environment:

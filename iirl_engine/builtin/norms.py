@@ -43,6 +43,9 @@ class SupportNorm(Norm[SupportOptions]):
     def violation(self, states: Tensor) -> Tensor:
         return self._support.distance(states) - self._boundary
 
+    def reach(self) -> float:
+        return float(self._boundary)
+
     def tensors(self) -> dict[str, Tensor]:
         return {"boundary": self._boundary.reshape(1)}
 

@@ -9,19 +9,23 @@ from iirl_engine.api import Reporter
 from iirl_engine.options import NoOptions
 from iirl_engine.records import Outcome, Report, Round
 from iirl_engine.summary import (
+    clipped,
     count,
     gate_lines,
     number,
     plain,
+    regions_table,
     seconds,
     short,
     summarize,
     table,
+    unseen_lines,
     wrap,
 )
 
 FILE = "report.txt"
 _NAME = 28
+_REGIONS = 20
 
 
 class Text(Reporter[NoOptions]):
@@ -38,17 +42,18 @@ def render(report: Report) -> str:
     parts = [
         summarize(report.outcome).splitlines(),
         *(list(_round(turn)) for turn in report.outcome.rounds),
+        list(_regions(report.outcome)),
         list(_reward(report)),
         list(_plugins(report.outcome)),
     ]
-    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
 def _round(turn: Round) -> Iterator[str]:
     yield _heading(f"Round {turn.number}")
     rows = [
         (
-            _clipped(audit.auditor),
+            clipped(audit.auditor, _NAME),
             audit.status,
             short(audit.found),
             short(audit.confirmed),
@@ -67,6 +72,8 @@ def _round(turn: Round) -> Iterator[str]:
                 f"  {plain(audit.auditor)}: unlike the demonstrations, {plain(audit.evidence)}",
                 "    ",
             )
+    for line in unseen_lines(turn):
+        yield from wrap(line, "  ")
     if turn.gates:
         yield "gates"
     for gate in turn.gates:
@@ -75,6 +82,14 @@ def _round(turn: Round) -> Iterator[str]:
         yield from wrap(f"  VETOED   by {plain(reason)}", " " * 11)
     made = "no release" if turn.release is None else f"release {turn.release}"
     yield f"made {made}"
+
+
+def _regions(outcome: Outcome) -> Iterator[str]:
+    if outcome.regions:
+        yield _heading("Regions of flaws")
+        yield from regions_table(outcome.regions[:_REGIONS])
+        if len(outcome.regions) > _REGIONS:
+            yield f"and {len(outcome.regions) - _REGIONS:,} more"
 
 
 def _reward(report: Report) -> Iterator[str]:
@@ -105,8 +120,3 @@ def _plugins(outcome: Outcome) -> Iterator[str]:
 
 def _heading(text: str) -> str:
     return f"{text}\n{'-' * len(text)}"
-
-
-def _clipped(name: str) -> str:
-    name = plain(name)
-    return name if len(name) <= _NAME else name[: _NAME - 3] + "..."

@@ -32,14 +32,18 @@ def status(folder: Path, as_json: bool) -> None:
     try:
         rounds, releases, events = knowledge.rounds(), knowledge.releases(), knowledge.events()
         concerns = knowledge.concerns()
+        regions, ended = knowledge.regions(), knowledge.audits_ended(len(rounds) + 1)
     finally:
         knowledge.close()
     open_flaws = rounds[-1].open if rounds else 0
+    open_regions = sum(region.open > 0 for region in regions)
     if as_json:
         body = {
             "run": str(folder),
             "rounds": len(rounds),
             "open_flaws": open_flaws,
+            "regions": [region.to_json() for region in regions],
+            "audits_ended": ended,
             "releases": [f"{number:04d}" for number in releases],
             "stable": _stable(folder),
             "concerns": [concern.to_json() for concern in concerns],
@@ -50,6 +54,9 @@ def status(folder: Path, as_json: bool) -> None:
     click.echo(f"run:        {folder}")
     click.echo(f"rounds:     {len(rounds)}")
     click.echo(f"open flaws: {open_flaws:,}")
+    click.echo(f"regions:    {len(regions):,}, of which {open_regions:,} open")
+    if ended:
+        click.echo(f"unfinished: round {len(rounds) + 1}, audits that ended: {', '.join(ended)}")
     click.echo(f"releases:   {', '.join(f'{number:04d}' for number in releases) or 'none'}")
     click.echo(f"stable:     {_stable(folder) or 'none'}")
     for concern in newest(concerns):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import attrs
 import numpy as np
@@ -124,6 +125,25 @@ def known_flaws_are_found(subject: Subject) -> None:
                 require(not found, f"declared blind to {world.__name__}, it finds its flaw")
             else:
                 require(found, f"the flaw of {world.__name__} is not found")
+
+
+@check("auditor")
+def surveys_are_uniform(subject: Subject) -> None:
+    """What is declared as a uniform draw hits flaws as often as their volume says.
+
+    Six standard deviations are allowed; points that fill space evenly stay well below that.
+    """
+    for cls in WORLDS:
+        world = cls()
+        result = audit(subject, world.model)
+        share = world.flawed_share()
+        spread = math.sqrt(share * (1 - share) / max(result.draws, 1))
+        off = abs(result.flawed / max(result.draws, 1) - share) if result.draws else 0.0
+        require(
+            off <= 6 * spread + 1 / max(result.draws, 1),
+            f"in {world} {result.flawed} of {result.draws} draws are flaws, and the flawed share "
+            f"is {share:.3g}",
+        )
 
 
 @check("auditor")

@@ -21,7 +21,11 @@ _DRAWS = 64
 
 
 class Sobol(Auditor[SobolOptions]):
-    """Draws points of a scrambled Sobol sequence (Owen 1998) and asks about the forbidden ones."""
+    """Draws points of a scrambled Sobol sequence (Owen 1998) and asks about the forbidden ones.
+
+    Each point is uniform in the domain, so the share of flaws among them is an unbiased estimate of
+    the flawed volume; they are not independent of each other.
+    """
 
     family: Family = "out-of-distribution"
 
@@ -31,8 +35,6 @@ class Sobol(Auditor[SobolOptions]):
         width = target.high - target.low
         for _ in range(max(1, _DRAWS * target.budget // _BATCH)):
             probes = target.low + width * sequence.draw(_BATCH, dtype=torch.float64)
-            forbidden = probes[target.violation(probes) > 0][: target.remaining]
-            if len(forbidden):
-                yield forbidden[target.reward(forbidden) > target.floor]
+            yield target.survey(probes)
             if target.remaining == 0:
                 return
