@@ -20,7 +20,13 @@ _NOTHING = float(np.finfo(np.float64).tiny)
 def made_up(
     model: RewardModel, starts: Array, experts: Array, *, generator: np.random.Generator
 ) -> dict[str, float]:
-    """Return the mean reward of each trivial policy that needs no recording.
+    """Return the mean reward of each trivial policy that needs no recording, see `visited`."""
+    states = visited(starts, experts, generator=generator)
+    return {name: float(model(some).mean()) for name, some in states.items() if len(some)}
+
+
+def visited(starts: Array, experts: Array, *, generator: np.random.Generator) -> dict[str, Array]:
+    """Return the states `[m, d]` that each trivial policy visits.
 
     `frozen start` stands still in the state where an episode starts, `constant mean state` in
     the mean of the demonstrations; `shuffled features` visits the demonstrations with each
@@ -28,21 +34,18 @@ def made_up(
 
     Parameters
     ----------
-    model
-        The reward.
     starts
-        `[k, d]` states that episodes start in; without any, `frozen start` is left out.
+        `[k, d]` states that episodes start in; without any, `frozen start` visits none.
     experts
         `[n, d]` demonstrations.
     generator
         Permutes the columns.
     """
-    states = {
+    return {
         "frozen start": starts,
         "constant mean state": experts.mean(axis=0, keepdims=True),
         "shuffled features": generator.permuted(experts, axis=0),
     }
-    return {name: float(model(some).mean()) for name, some in states.items() if len(some)}
 
 
 def hackability(synthetic: dict[str, float], rows: Sequence[PolicyRow], expert: float) -> Trivial:

@@ -69,3 +69,9 @@ def _adversarial() -> Iterator[Offer]:
         f"{package}.options:PgdOptions",
         "adversarial: projected gradient ascent on the reward where norms forbid",
     )
+    yield Offer(
+        "trivial",
+        f"{package}.trivial:Trivial",
+        f"{package}.options:TrivialOptions",
+        "adversarial: what standing still, frozen and permuted features and replays earn",
+    )

@@ -16,3 +16,19 @@ class PgdOptions:
     step_size: float = option(
         0.05, gt=0.0, le=1.0, help="first step, as a share of the domain's width"
     )
+
+
+@attrs.frozen(kw_only=True)
+class TrivialOptions:
+    """Options of auditor `trivial`."""
+
+    budget: int = option(8192, ge=1, help="reward queries per round")
+    share: float = option(
+        0.9,
+        gt=0.0,
+        help="share of the demonstrations' reward from which on earning it is a concern",
+    )
+    segment: int = option(32, ge=1, help="successive states that are replayed")
+    gain: float = option(
+        1.5, gt=1.0, help="times the demonstrations' reward that make a replay a concern"
+    )

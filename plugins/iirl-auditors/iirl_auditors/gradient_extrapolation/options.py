@@ -42,6 +42,9 @@ class SaturationOptions:
 
     budget: int = option(2048, ge=1, help="reward queries per round")
     places: int = option(16, ge=1, help="places on each way from start to demonstration")
+    share: float = option(
+        0.5, gt=0.0, le=1.0, help="share of flat places from which on they are a concern"
+    )
 
 
 @attrs.frozen(kw_only=True)
