@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from iirl_engine.api import Context
-from iirl_engine.audit import Verified, evidence, verify
+from iirl_engine.audit import verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
 from iirl_engine.demonstrations import read_only
@@ -34,7 +34,6 @@ from iirl_engine.learn import (
 from iirl_engine.patches import Correction, as_released
 from iirl_engine.records import (
     AuditResult,
-    AuditSummary,
     Candidate,
     Evidence,
     Flaws,
@@ -48,7 +47,7 @@ from iirl_engine.records import (
     RoundFinished,
     RunStarted,
 )
-from iirl_engine.redteam import RedTeam
+from iirl_engine.redteam import RedTeam, summary_of
 from iirl_engine.regions import describe, group_open
 from iirl_engine.release import (
     Provenance,
@@ -288,7 +287,11 @@ class _Run:
         started = time.process_time()
         known = self.knowledge.flaws(self.model.width, before=number).ids
         results = self.team.audit(
-            self.model, number, self.knowledge, self.progress, functools.partial(self._log, number)
+            self.model,
+            number,
+            self.knowledge,
+            lambda line: self.progress(f"round {number}: {line}"),
+            functools.partial(self._log, number),
         )
         verified = verify(results, self.model, self.settings.floor, known)
         for audit in verified:
@@ -320,7 +323,7 @@ class _Run:
             queries=sum(a.result.queries + len(a.result.states) for a in verified) + groups.queries,
             seconds=time.process_time() - started,
             release=decision.release,
-            audits=tuple(_summary(audit) for audit in verified),
+            audits=tuple(summary_of(audit) for audit in verified),
             gates=decision.judgements,
             vetoes=decision.vetoes,
             regions=len(regions),
@@ -487,24 +490,6 @@ def _built(steps: Sequence[Step]) -> list[tuple[Step, Any]]:
 
 def _is_done(last: Round) -> bool:
     return last.confirmed == 0 and last.sound
-
-
-def _summary(audit: Verified) -> AuditSummary:
-    result = audit.result
-    return AuditSummary(
-        result.auditor,
-        result.status,
-        found=len(result.states),
-        confirmed=len(audit.new),
-        queries=result.queries,
-        seconds=result.seconds,
-        reason=result.reason,
-        evidence=evidence(result),
-        concerns=len(result.concerns),
-        grave=sum(concern.grave for concern in result.concerns),
-        draws=result.draws,
-        flawed=result.flawed,
-    )
 
 
 def _now() -> str:

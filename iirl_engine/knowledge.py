@@ -33,7 +33,7 @@ from iirl_engine.records import (
 
 Array = NDArray[np.float64]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _SCHEMA = """
 CREATE TABLE round (
@@ -45,7 +45,7 @@ CREATE TABLE round (
 CREATE TABLE remaining (
     round INTEGER PRIMARY KEY, regions INTEGER NOT NULL, findings INTEGER NOT NULL,
     once INTEGER NOT NULL, twice INTEGER NOT NULL, expected REAL NOT NULL, low REAL NOT NULL,
-    high REAL NOT NULL, unseen REAL NOT NULL, draws INTEGER NOT NULL, flawed INTEGER NOT NULL,
+    high REAL, unseen REAL NOT NULL, draws INTEGER NOT NULL, flawed INTEGER NOT NULL,
     volume REAL
 ) STRICT;
 CREATE TABLE audit (

@@ -6,6 +6,8 @@ CHAIN = "chain.toml"
 KNOWLEDGE = "knowledge.sqlite"
 RELEASES = "releases"
 LOCK = ".lock"
+AUDITS = "audits"
+AUDIT = "audit.json"
 CHANNELS = "channels"
 STABLE = "stable.json"
 

@@ -353,7 +353,8 @@ class Remaining:
     once, twice
         Regions that one finding lies in, and two.
     expected, low, high
-        How many regions audits like these can reach: Chao 1 and its 95 % interval.
+        How many regions audits like these can reach: Chao 1 and its 95 % interval, which has no
+        upper end without findings.
     unseen
         Probability that the next finding lies in a new region (Good-Turing).
     draws, flawed
@@ -368,7 +369,7 @@ class Remaining:
     twice: int
     expected: float
     low: float
-    high: float
+    high: float | None
     unseen: float
     draws: int
     flawed: int

@@ -9,11 +9,11 @@ import attrs
 import numpy as np
 
 from iirl_engine.api import Context, Failure
-from iirl_engine.audit import AuditJob, run_audit
+from iirl_engine.audit import AuditJob, Verified, evidence, run_audit
 from iirl_engine.blame import blame
 from iirl_engine.chain import Step
 from iirl_engine.knowledge import Knowledge
-from iirl_engine.records import AuditResult
+from iirl_engine.records import AuditResult, AuditSummary
 from iirl_engine.reward import RewardModel
 
 
@@ -68,7 +68,7 @@ class RedTeam:
             if step.id not in results
         ]
         for name in results:
-            progress(f"round {number}: {name} had ended before the interruption")
+            progress(f"{name} had ended before the interruption")
         step, executor = self.executor
         with blame(step, "run the audits"):
             came = 0
@@ -78,7 +78,7 @@ class RedTeam:
                     result = _result(todo[place], done, model.width)
                     knowledge.add_result(number, result)
                     results[result.auditor] = result
-                    progress(f"round {number}: {_told(result)}")
+                    progress(_told(result))
             if came != len(jobs) or len(results) != len(self.auditors):
                 raise ValueError(f"{len(jobs)} jobs came back as {came} results")
         ordered = [results[step.id] for step, _ in self.auditors]
@@ -100,3 +100,22 @@ def _told(result: AuditResult) -> str:
     said = f"{result.auditor} suspects {len(result.states):,} states after {result.queries:,}"
     ending = {"crashed": ", and crashed", "over-budget": ", and ran over its budget"}
     return f"{said} queries{ending.get(result.status, '')}"
+
+
+def summary_of(audit: Verified) -> AuditSummary:
+    """Return an auditor's line in its round."""
+    result = audit.result
+    return AuditSummary(
+        result.auditor,
+        result.status,
+        found=len(result.states),
+        confirmed=len(audit.new),
+        queries=result.queries,
+        seconds=result.seconds,
+        reason=result.reason,
+        evidence=evidence(result),
+        concerns=len(result.concerns),
+        grave=sum(concern.grave for concern in result.concerns),
+        draws=result.draws,
+        flawed=result.flawed,
+    )

@@ -102,9 +102,7 @@ def group(flaws: Flaws, model: RewardModel, floor: float) -> tuple[list[Rows], i
     def flawed(probes: Array) -> NDArray[np.bool_]:
         nonlocal asked
         asked += len(probes)
-        with torch.no_grad():
-            forbidden = model.violation(torch.from_numpy(probes)) > 0
-        return np.asarray(forbidden.numpy() & (model(probes) > floor))
+        return model.flawed(probes, floor)
 
     chosen, nearest = pack(states, scale / 2)
     label = join(states[chosen], scale, flawed)[nearest]

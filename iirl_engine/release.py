@@ -123,7 +123,7 @@ def load_release(
     """
     folder = Path(path)
     if manifest is None and (folder / RELEASES).is_dir():
-        folder, manifest = _stable(folder)
+        folder, manifest = stable_folder(folder)
     body, tensors = _read(folder, manifest)
     registry = Registry(plugins or Plugins())
     try:
@@ -152,7 +152,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return _read(folder, None)[0]
 
 
-def _stable(run: Path) -> tuple[Path, str]:
+def stable_folder(run: Path) -> tuple[Path, str]:
+    """Return a run's stable release, and the SHA-256 that its manifest must have.
+
+    Raises
+    ------
+    ArtifactError
+        When the run has none, or its channel cannot be read.
+    """
     pointer = run / CHANNELS / STABLE
     if not pointer.exists():
         raise ArtifactError(

@@ -50,7 +50,7 @@ def remaining(findings: Sequence[int], draws: int, flawed: int) -> Remaining:
         twice=int((counts == 2).sum()),
         expected=expected,
         low=low,
-        high=high,
+        high=high if math.isfinite(high) else None,
         unseen=once / total if total else 1.0,
         draws=draws,
         flawed=flawed,

@@ -377,6 +377,12 @@ class RewardModel:
                 found |= silences
         return found
 
+    def flawed(self, states: NDArray[np.float64], floor: float) -> NDArray[np.bool_]:
+        """Return which of `states [n, d]` are flaws: endorsed, and forbidden by a norm, `[n]`."""
+        with torch.no_grad():
+            forbidden = self.violation(torch.from_numpy(np.array(states))) > 0
+        return np.asarray(forbidden.numpy() & (self(states) > floor))
+
     def explain(self, states: Any) -> list[Explanation]:
         """Return, for each of the states `[n, d]`, why it gets its reward."""
         if isinstance(states, Tensor):

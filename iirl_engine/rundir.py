@@ -17,7 +17,7 @@ from iirl_engine.release import write_synced
 
 
 @contextmanager
-def claimed(out: Path, chain: str, *, resume: bool) -> Iterator[Knowledge]:
+def claimed(out: Path, chain: str, *, resume: bool, mark: str = RELEASES) -> Iterator[Knowledge]:
     """Claim a run directory for one run and yield its knowledge base.
 
     An attempt that made no release, because its data were unusable, say, counts as no run and
@@ -31,6 +31,8 @@ def claimed(out: Path, chain: str, *, resume: bool) -> Iterator[Knowledge]:
         The effective chain, kept as `chain.toml`.
     resume
         Whether to go on with the run that the directory holds.
+    mark
+        What the directory holds from when on it counts as begun.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def claimed(out: Path, chain: str, *, resume: bool) -> Iterator[Knowledge]:
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / LOCK).acquire(timeout=0):
-            begun = (out / RELEASES).is_dir()
+            begun = (out / mark).exists()
             if resume:
                 _refuse_other_chain(out, chain)
             elif begun:

@@ -79,13 +79,14 @@ def unseen_lines(turn: Round) -> Iterator[str]:
     if left is None:
         return
     if turn.regions:
-        is_open = f"{turn.open_regions:,} open after it" if turn.open_regions else "none open"
-        text = f"flaws in {count(turn.regions, 'region')}, {is_open}"
-        if left.findings:
-            most = f"{left.high:.1f}" if left.high < 1e6 else "no limit"
+        left_open = {0: "none", turn.regions: "all"}.get(
+            turn.open_regions, f"{turn.open_regions:,}"
+        )
+        text = f"flaws in {count(turn.regions, 'region')}, {left_open} open"
+        if left.high is not None:
             text += (
                 f"; audits like these reach about {left.expected:.1f} "
-                f"(95 %: {left.low:.1f} to {most}; Chao 1)"
+                f"(95 %: {left.low:.1f} to {left.high:.1f}; Chao 1)"
             )
         yield text
     if left.volume is not None:
@@ -171,6 +172,32 @@ def concern_lines(concern: Concern) -> list[str]:
     lines = wrap(f"{head}, {plain(concern.kind)}: {plain(concern.text)}", "   ")
     told = ", ".join(f"{plain(name)} {number(value)}" for name, value in concern.numbers.items())
     return [*lines, *(wrap(f"   {told}", "   ") if told else [])]
+
+
+def audits_table(turn: Round) -> list[str]:
+    """Return one line per audit of a round, and below them why some failed and what is sure."""
+    rows = [
+        (
+            clipped(audit.auditor, 28),
+            audit.status,
+            short(audit.found),
+            short(audit.confirmed),
+            short(audit.queries),
+            seconds(audit.seconds),
+        )
+        for audit in turn.audits
+    ]
+    heads = ("audit", "status", "found", "confirmed", "queries", "seconds")
+    lines = table(heads, rows, left=2)
+    for audit in turn.audits:
+        if audit.reason:
+            lines += wrap(f"  {plain(audit.auditor)}: {plain(audit.reason)}", "    ")
+        if audit.evidence:
+            lines += wrap(
+                f"  {plain(audit.auditor)}: unlike the demonstrations, {plain(audit.evidence)}",
+                "    ",
+            )
+    return lines
 
 
 def regions_table(regions: Sequence[Region]) -> list[str]:

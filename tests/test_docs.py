@@ -272,6 +272,7 @@ def test_json_fields_are_documented_each_under_its_command(
     commands = {
         "iirl run --json": "iirl run flywheel.toml --out runs/first --resume",
         "iirl status --json": "iirl status runs/first",
+        "iirl audit --json": "iirl audit runs/first",
         "iirl score --json": "iirl score runs/first states.csv",
         "iirl explain --json": "iirl explain runs/first states.csv",
         "iirl report --json": "iirl report runs/first",

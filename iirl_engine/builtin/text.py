@@ -9,22 +9,18 @@ from iirl_engine.api import Reporter
 from iirl_engine.options import NoOptions
 from iirl_engine.records import Outcome, Report, Round
 from iirl_engine.summary import (
-    clipped,
+    audits_table,
     count,
     gate_lines,
     number,
     plain,
     regions_table,
-    seconds,
-    short,
     summarize,
-    table,
     unseen_lines,
     wrap,
 )
 
 FILE = "report.txt"
-_NAME = 28
 _REGIONS = 20
 
 
@@ -51,27 +47,7 @@ def render(report: Report) -> str:
 
 def _round(turn: Round) -> Iterator[str]:
     yield _heading(f"Round {turn.number}")
-    rows = [
-        (
-            clipped(audit.auditor, _NAME),
-            audit.status,
-            short(audit.found),
-            short(audit.confirmed),
-            short(audit.queries),
-            seconds(audit.seconds),
-        )
-        for audit in turn.audits
-    ]
-    heads = ("audit", "status", "found", "confirmed", "queries", "seconds")
-    yield from table(heads, rows, left=2)
-    for audit in turn.audits:
-        if audit.reason:
-            yield from wrap(f"  {plain(audit.auditor)}: {plain(audit.reason)}", "    ")
-        if audit.evidence:
-            yield from wrap(
-                f"  {plain(audit.auditor)}: unlike the demonstrations, {plain(audit.evidence)}",
-                "    ",
-            )
+    yield from audits_table(turn)
     for line in unseen_lines(turn):
         yield from wrap(line, "  ")
     if turn.gates:

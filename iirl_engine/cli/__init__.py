@@ -19,6 +19,7 @@ COMMANDS = {
     "run": ("run", "Run a chain file: learn, audit, refine, release."),
     "demo": ("run", "Run a demo: figure1 or pointmaze."),
     "status": ("inspect", "Show where a run stands."),
+    "audit": ("audit", "Audit a release, or turn known flaws into tests."),
     "score": ("inspect", "Score states with a release."),
     "explain": ("inspect", "Say why states get their reward."),
     "evaluate": ("evaluate", "Judge a release by recordings of policies."),

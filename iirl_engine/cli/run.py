@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from iirl_engine.cli.progress import shown
 from iirl_engine.errors import UsageError, did_you_mean
 from iirl_engine.installed import normalise
 from iirl_engine.records import Outcome
@@ -85,7 +84,7 @@ def _run(
             raise UsageError(
                 "--disable names no installed plugin", got=name, known=installed, next_step=hint
             )
-    with _progress() as show:
+    with shown() as show:
         show(f"chain {chain.name}: checked")
         from iirl_engine.flywheel import Flywheel
         from iirl_engine.rundir import free_folder
@@ -125,36 +124,3 @@ def _recipes() -> dict[str, Path]:
     folders = (package / "recipes", package.parent / "contrib" / "recipes")
     folder = next((f for f in folders if f.is_dir()), folders[0])
     return {file.stem: file for file in folder.glob("*.toml")}
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows one line of progress on stderr, with a spinner on a terminal."""
-    handler: logging.Handler
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.logging import RichHandler
-
-        console = Console(stderr=True, highlight=False)
-        handler = RichHandler(console=console, show_time=False, show_path=False)
-        with _logging(handler), console.status("working"):
-
-            def show(line: str) -> None:
-                console.print(line, markup=False)
-
-            yield show
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    with _logging(handler):
-        yield lambda line: click.echo(line, err=True)
-
-
-@contextlib.contextmanager
-def _logging(handler: logging.Handler) -> Iterator[None]:
-    logger = logging.getLogger("iirl_engine")
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
