@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import attrs
 
@@ -53,6 +53,7 @@ __all__ = [
     "Gate",
     "Mapping",
     "Norm",
+    "Operation",
     "Refiner",
     "Reporter",
     "Schedule",
@@ -63,6 +64,8 @@ __all__ = [
 
 O = TypeVar("O")
 A = TypeVar("A")
+# One operation of a formula, as JSON: its name under `op`, and what it is applied to.
+Operation = dict[str, Any]
 B = TypeVar("B")
 
 
@@ -218,6 +221,26 @@ class Encoder(Strategy[O]):
         """
         return None
 
+    def formula(self) -> list[Operation] | None:
+        """Return the loss as a list of operations on what `tensors` returns, for certificates.
+
+        Value 0 is the state; operation i makes value i from earlier ones, named by number under
+        `of`; the last value is the loss. Values are tables `[k, m]`, of one row where not said
+        otherwise, and other words name tensors of `tensors`:
+
+        - `scale` (of, center, spread, farthest): (x - center) / spread, cut at +-farthest
+        - `affine` (of, weight, bias): W x + b, weight `[m, d]`; or `[k, m, d]` for k rows, each
+          from its own row of x or all from the one there is
+        - `relu` (of)
+        - `mixture` (of = [z, y]): Σ_k w_k y_k with w = softmax(z), z of k numbers, y of k rows
+        - `subtract` (of = [x, y])
+        - `mean-square` (of): Σ x_i^2 / m, the loss
+
+        The formula is part of a release. None, the default, has certificates take the base reward
+        for 1: they hold where corrections alone suppress it.
+        """
+        return None
+
     def unlearn(self, rest: Demonstrations) -> None:
         """Forget every demonstration but the `rest`, as though fitted on those alone.
 
@@ -251,6 +274,18 @@ class Mapping(Strategy[O]):
     @abc.abstractmethod
     def restore(self, tensors: MappingOf[str, Tensor]) -> None:
         """Take back what `tensors` returned."""
+
+    def formula(self) -> Operation | None:
+        """Return the curve as one operation, for certificates; words name tensors of `tensors`.
+
+        - `exp` (limits, steepness): exp(-steepness (L - low) / (high - low)), at most 1
+        - `linear` (cap): 1 - clip(L / cap, 0, 1)
+        - `sigmoid` (shape): logistic((middle - L) / width) / logistic(middle / width), or 1
+        - `isotonic` (knots, values): straight lines between them
+
+        None, the default, leaves nothing known of the base reward.
+        """
+        return None
 
 
 class Schedule(Strategy[O]):
@@ -296,6 +331,18 @@ class Norm(Strategy[O]):
     def tensors(self) -> dict[str, Tensor]:
         """Return what `fit` settled, for a release; by default nothing."""
         return {}
+
+    def formula(self) -> Operation | None:
+        """Return the violation as one operation, for certificates.
+
+        - `support` (boundary): distance to the nearest demonstration minus a tensor of `tensors`
+        - `box` (columns, low, high, forbid): excess over the box, in the largest coordinate;
+          depth inside it when `forbid`
+        - `linear` (a, b): (a·s - b) / |a|
+
+        None, the default: no certificate can be given for a reward with this norm.
+        """
+        return None
 
     @abc.abstractmethod
     def restore(self, tensors: MappingOf[str, Tensor], demonstrations: Demonstrations) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from iirl_engine.api import Auditor, Autoencoders, Context
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import told
+from iirl_engine.formula import Formula, formula_of
 from iirl_engine.patches import Correction
 from iirl_engine.records import (
     AuditResult,
@@ -36,6 +37,10 @@ _EXAMPLES = 16
 
 class BudgetExceeded(RuntimeError):
     """An auditor asked for more reward queries than it has left."""
+
+
+class Undecided(RuntimeError):
+    """An auditor that proves what it finds ended before its proof did."""
 
 
 class Target:
@@ -148,9 +153,22 @@ class Target:
         with torch.no_grad():
             return self._model.violation(states)
 
+    def violations(self, states: Tensor) -> dict[str, Tensor]:
+        """Return the violation `[n]` of each norm, by its id; free."""
+        with torch.no_grad():
+            return self._model.violations(states)
+
     def violation_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the violation `[n]` of the worst norm and its gradient `[n, d]`; free."""
         return _value_and_gradient(self._model.violation, states)
+
+    def formula(self) -> Formula:
+        """Return the reward as plain data, for bounds over boxes; free, but see `spend`."""
+        return formula_of(self._model)
+
+    def spend(self, count: int) -> None:
+        """Pay for work inside the model: a bound of the reward over a box costs one query."""
+        self._spend(count)
 
     def _spend(self, count: int, states: Tensor | None = None) -> None:
         if count > self.remaining:
@@ -210,12 +228,14 @@ class AuditJob:
                     raise ValueError("yielded states that hold NaN or Inf")
         except BudgetExceeded as error:
             status, reason = "over-budget", str(error)
+        except Undecided as error:
+            status, reason = "undecided", str(error)
         except (Exception, SystemExit) as error:
             status, reason = "crashed", told(error)
         empty = torch.empty((0, width), dtype=torch.float64)
         states = torch.cat([empty, *(batch.states for batch in found)])
         methods = tuple(name for batch in found for name in (batch.method,) * len(batch.states))
-        if len(states) and status == "clean":
+        if len(states) and status in ("clean", "undecided"):
             status = "findings"
         return AuditResult(
             auditor=self.context.id,
@@ -275,8 +295,10 @@ def verify(
             if flaw not in seen:
                 rows.append(row)
                 seen.add(flaw)
-        if result.status in ("clean", "findings"):
-            result = attrs.evolve(result, status="findings" if len(flaws) else "clean")
+        if result.status in ("clean", "findings", "undecided"):
+            # A reason is what an auditor gives that came to no end.
+            none: AuditStatus = "undecided" if result.reason else "clean"
+            result = attrs.evolve(result, status="findings" if len(flaws) else none)
         verified.append(Verified(result, flaws.take(rows), flaws.ids))
     return verified
 

@@ -1,7 +1,7 @@
 """Corrections: what they are, and their exact evaluation.
 
-A corrected reward is clip(base - suppression, 0, 1), where the suppression is the sum over the
-corrections. Corrections are data: they can be listed, stored in a release and taken away again.
+A corrected reward is clip(base - suppression + lift, 0, 1), each summed over the corrections.
+Corrections are data: they can be listed, stored in a release and taken away again.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Correction(abc.ABC):
 
     @abc.abstractmethod
     def suppression(self, states: Tensor, base: Tensor, violations: Mapping[str, Tensor]) -> Tensor:
-        """Return what is taken off the base reward, `[n]`, >= 0.
+        """Return what is taken off the base reward, `[n]`; below 0 where a correction lifts it.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class Correction(abc.ABC):
 
 @attrs.frozen(eq=False, kw_only=True)
 class Kernels(Correction):
-    """Local kernels: the suppression at s is the sum of strength_j * φ(|s - centre_j| / radius_j).
+    """Local kernels: their effect at s is the sum of strength_j * φ(|s - centre_j| / radius_j).
 
     Parameters
     ----------
@@ -136,12 +136,15 @@ class Kernels(Correction):
     profile
         `wendland`: φ(r) = (1 - r)^4 (4 r + 1) for r < 1, else 0 (Wendland 1995, C2).
         `gaussian`: φ(r) = exp(-r^2 / 2), cut where it falls below 1e-12.
+    effect
+        `suppress` takes the sum off the reward, `lift` adds it.
     """
 
     centers: Array = attrs.field(converter=_copied)
     radii: Array = attrs.field(converter=_copied)
     strengths: Array = attrs.field(converter=_copied)
     profile: Literal["wendland", "gaussian"] = "wendland"
+    effect: Literal["suppress", "lift"] = "suppress"
 
     kind: ClassVar[str] = "kernels"
 
@@ -158,6 +161,8 @@ class Kernels(Correction):
             raise ValueError("radii must be above 0 and strengths at least 0")
         if self.profile not in ("wendland", "gaussian"):
             raise ValueError(f"profile must be wendland or gaussian, got {self.profile!r}")
+        if self.effect not in ("suppress", "lift"):
+            raise ValueError(f"effect must be suppress or lift, got {self.effect!r}")
 
     @property
     def count(self) -> int:
@@ -166,7 +171,8 @@ class Kernels(Correction):
     def suppression(self, states: Tensor, base: Tensor, violations: Mapping[str, Tensor]) -> Tensor:
         if self.count == 0:
             return torch.zeros_like(base)
-        strengths = torch.from_numpy(np.array(self.strengths))
+        signed = -self.strengths if self.effect == "lift" else np.array(self.strengths)
+        strengths = torch.from_numpy(signed)
         rows = max(1, _TILE // self.count)
         return torch.cat([self.profiles(part) @ strengths for part in torch.split(states, rows)])
 
@@ -184,7 +190,8 @@ class Kernels(Correction):
         return {"centers": self.centers, "radii": self.radii, "strengths": self.strengths}
 
     def numbers(self) -> dict[str, Any]:
-        return {"profile": self.profile}
+        # Releases made before kernels could lift say nothing of an effect.
+        return {"profile": self.profile} | ({"effect": "lift"} if self.effect == "lift" else {})
 
 
 @attrs.frozen(eq=False, kw_only=True)

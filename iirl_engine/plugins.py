@@ -31,7 +31,15 @@ from iirl_engine.isolation import (
 from iirl_engine.offer import Offer, check_options
 
 CORE = "iirl-engine"
-FIRST_PARTY = (CORE, "iirl-encoders", "iirl-auditors", "iirl-refiners", "iirl-gym", "iirl-export")
+FIRST_PARTY = (
+    CORE,
+    "iirl-encoders",
+    "iirl-auditors",
+    "iirl-refiners",
+    "iirl-certify",
+    "iirl-gym",
+    "iirl-export",
+)
 
 Status = Literal["loaded", "disabled", "incompatible", "broken"]
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 Family = Literal["out-of-distribution", "gradient-extrapolation", "adversarial"]
-AuditStatus = Literal["clean", "findings", "crashed", "over-budget"]
+AuditStatus = Literal["clean", "findings", "undecided", "crashed", "over-budget"]
 
 
 def _closed(array: Array) -> Array:
@@ -532,8 +532,12 @@ class Round:
 
     @property
     def sound(self) -> bool:
-        """True when every audit ran to its end within its budget and no concern is grave."""
-        return all(a.status in ("clean", "findings") and not a.grave for a in self.audits)
+        """True when no audit crashed or overran its budget, and no concern is grave.
+
+        An undecided audit counts: it has searched, like any other, and proved nothing.
+        """
+        fine = ("clean", "findings", "undecided")
+        return all(a.status in fine and not a.grave for a in self.audits)
 
 
 @attrs.frozen

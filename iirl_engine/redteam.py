@@ -83,7 +83,7 @@ class RedTeam:
                 raise ValueError(f"{len(jobs)} jobs came back as {came} results")
         ordered = [results[step.id] for step, _ in self.auditors]
         for result in ordered:
-            if result.status in ("crashed", "over-budget"):
+            if result.status in ("undecided", "crashed", "over-budget"):
                 log(f"auditor {result.auditor} {result.status}: {result.reason}")
         return ordered
 

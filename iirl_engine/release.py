@@ -29,6 +29,7 @@ from iirl_engine import patches
 from iirl_engine.chain import Step
 from iirl_engine.demonstrations import check, state_array
 from iirl_engine.errors import ArtifactError, PluginError, Problem, told
+from iirl_engine.formula import formula_of
 from iirl_engine.layout import CARD, CHANNELS, MANIFEST, RELEASES, STABLE, TENSORS
 from iirl_engine.options import build_options, dump_options
 from iirl_engine.plugins import Plugins
@@ -82,7 +83,10 @@ def write_release(run: Path, model: RewardModel, provenance: Provenance) -> tupl
     The release directory and the SHA-256 of its manifest.
     """
     folder = run / RELEASES / f"{provenance.number:04d}"
-    files = {TENSORS: save_tensors(_tensors(model)), CARD: _card(model, provenance).encode()}
+    files = {
+        TENSORS: save_tensors(formula_of(model).tensors),
+        CARD: _card(model, provenance).encode(),
+    }
     manifest = _manifest(model, provenance) | {
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     }
@@ -128,7 +132,7 @@ def load_release(
     registry = Registry(plugins or Plugins())
     try:
         model = _rebuild(body, tensors, registry)
-        _check_whole(model, tensors)
+        _check_whole(model, body, tensors)
         return model
     except (ArtifactError, PluginError):
         raise
@@ -136,6 +140,22 @@ def load_release(
         raise ArtifactError(
             "the release does not hold what its manifest says", where=folder, got=told(error)
         ) from error
+
+
+def release_folder(path: str | Path) -> Path:
+    """Return the directory of a release, which is the stable one of a run directory.
+
+    Raises
+    ------
+    ArtifactError
+        When the run has no stable release, or it is not the one that the run names.
+    """
+    folder = Path(path)
+    if not (folder / RELEASES).is_dir():
+        return folder
+    folder, manifest = _stable(folder)
+    _read(folder, manifest)
+    return folder
 
 
 def promote(run: Path, number: int, manifest: str) -> None:
@@ -271,7 +291,9 @@ def _rebuild(
     )
 
 
-def _check_whole(model: RewardModel, arrays: Mapping[str, Any]) -> None:
+def _check_whole(
+    model: RewardModel, manifest: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> None:
     """Refuse a reward that cannot be evaluated, and tensors that are no part of it.
 
     Raises
@@ -282,8 +304,11 @@ def _check_whole(model: RewardModel, arrays: Mapping[str, Any]) -> None:
     for name in ("demonstrations.states", "demonstrations.held_out", "audit.probes"):
         if arrays[name].dtype != np.float64 or arrays[name].shape[1:] != (model.width,):
             raise ValueError(f"{name} must be float64 [n, {model.width}]")
-    if strangers := sorted(set(arrays) ^ set(_tensors(model))):
+    formula = formula_of(model)
+    if strangers := sorted(set(arrays) ^ set(formula.tensors)):
         raise ValueError(f"tensors that do not belong here, or are missing: {strangers}")
+    if manifest.get("formula", formula.parts) != formula.parts:
+        raise ValueError("the manifest's formula is not that of the parts")
     some = torch.tensor(model.demonstrations.states[:2])
     with torch.no_grad():
         model.reward(some)
@@ -329,29 +354,6 @@ def _strategy(registry: Registry, kind: str, entry: Mapping[str, Any]) -> Any:
     return found.build(options)
 
 
-def _tensors(model: RewardModel) -> dict[str, Any]:
-    named: dict[str, Any] = {
-        "demonstrations.states": model.demonstrations.states,
-        "demonstrations.held_out": model.demonstrations.held_out,
-        "audit.probes": model.probes,
-    }
-    named |= _arrays("encoder", model.encoder) | _arrays("mapping", model.mapping)
-    for name, norm in model.norms.items():
-        named |= _arrays(f"norm.{name}", norm)
-    for correction in model.corrections:
-        named |= {f"correction.{correction.id}.{n}": a for n, a in correction.tensors().items()}
-    return {name: np.ascontiguousarray(array) for name, array in named.items()}
-
-
-def _arrays(name: str, part: Any) -> dict[str, Any]:
-    try:
-        return {f"{name}.{key}": tensor.numpy() for key, tensor in part.tensors().items()}
-    except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"{name} gives a release no plain tensors", where=type(part).__name__, got=told(error)
-        ) from error
-
-
 def _manifest(model: RewardModel, provenance: Provenance) -> dict[str, Any]:
     return {
         "format": FORMAT,
@@ -368,6 +370,7 @@ def _manifest(model: RewardModel, provenance: Provenance) -> dict[str, Any]:
         "mapping": _part(provenance.mapping),
         "schedule": _part(provenance.schedule),
         "norms": [_part(step) for step in provenance.norms],
+        "formula": formula_of(model).parts,
         "corrections": [correction.describe() for correction in model.corrections],
         "gates": [attrs.asdict(g) | {"numbers": dict(g.numbers)} for g in provenance.gates],
     }

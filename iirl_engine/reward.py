@@ -1,4 +1,4 @@
-"""The reward model, R(s, t) = β(s, t) clip(g(L(s)) - suppression(s), 0, 1), and its reasons."""
+"""The reward model, R(s, t) = β(s, t) clip(g(L(s)) - suppression + lift, 0, 1), and its reasons."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Explanation:
     base
         Reward before corrections, g(L).
     corrections
-        (id, what it takes off), for each correction that takes anything off.
+        (id, what it takes off, below 0 when it lifts), for each correction that changes anything.
     nearest_state
         `[d]` nearest expert state.
     distance

@@ -310,7 +310,7 @@ def _failures(outcome: Outcome) -> Iterator[str]:
         is_open = "is open" if outcome.open_flaws == 1 else "are open"
         yield f"{count(outcome.open_flaws, 'confirmed flaw')} {is_open}"
     for audit in outcome.rounds[-1].audits:
-        if audit.status not in ("clean", "findings"):
+        if audit.status in _STATUS:
             yield f"audit {plain(audit.auditor)} " + _STATUS[audit.status]
         if audit.grave:
             yield f"audit {plain(audit.auditor)} has a grave concern"

@@ -27,6 +27,7 @@ FIRST_PARTY = (
     "iirl-encoders",
     "iirl-auditors",
     "iirl-refiners",
+    "iirl-certify",
     "iirl-gym",
     "iirl-export",
 )

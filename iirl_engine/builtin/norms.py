@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iirl_engine.api import Context, Norm
+from iirl_engine.api import Context, Norm, Operation
 from iirl_engine.builtin.options import BoxOptions, LinearOptions, SupportOptions
 from iirl_engine.errors import DataError
 from iirl_engine.records import Demonstrations
@@ -48,6 +48,9 @@ class SupportNorm(Norm[SupportOptions]):
 
     def tensors(self) -> dict[str, Tensor]:
         return {"boundary": self._boundary.reshape(1)}
+
+    def formula(self) -> Operation:
+        return {"op": "support", "boundary": "boundary"}
 
     def restore(self, tensors: Mapping[str, Tensor], demonstrations: Demonstrations) -> None:
         self._support = demonstrations.support
@@ -93,6 +96,15 @@ class BoxNorm(_FormulaNorm):
         outside = torch.maximum(self._low - chosen, chosen - self._high).amax(dim=1)
         return -outside if self.options.forbid else outside
 
+    def formula(self) -> Operation:
+        return {
+            "op": "box",
+            "columns": self._columns.tolist(),
+            "low": self._low.tolist(),
+            "high": self._high.tolist(),
+            "forbid": self.options.forbid,
+        }
+
 
 class LinearNorm(_FormulaNorm):
     """Forbids the half-space a.s > b; the violation is the distance to its face."""
@@ -113,3 +125,6 @@ class LinearNorm(_FormulaNorm):
 
     def violation(self, states: Tensor) -> Tensor:
         return (states * self._a).sum(dim=1) - self._b
+
+    def formula(self) -> Operation:
+        return {"op": "linear", "a": list(self.options.a), "b": self.options.b}

@@ -23,6 +23,7 @@ COMMANDS = {
     "score": ("inspect", "Score states with a release."),
     "explain": ("inspect", "Say why states get their reward."),
     "evaluate": ("evaluate", "Judge a release by recordings of policies."),
+    "verify": ("verify", "Check a release, and a certificate of it."),
     "report": ("inspect", "Write a run's reports again."),
     "plugins": ("plugins", "List, show, check and pin plugins."),
     "schema": ("plugins", "Print the JSON Schema of chain files."),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from iirl_encoders.options import ExpOptions, IsotonicOptions, LinearOptions, SigmoidOptions
 from iirl_engine import Context, Mapping
+from iirl_engine.api import Operation
 
 # Experts whose losses differ by less than this share of the largest are taken as alike.
 _ALIKE = 1e-9
@@ -42,6 +43,9 @@ class Exp(Mapping[ExpOptions]):
     def restore(self, tensors: MappingOf[str, Tensor]) -> None:
         self._low, self._high = tensors["limits"].tolist()
 
+    def formula(self) -> Operation:
+        return {"op": "exp", "limits": "limits", "steepness": self.options.steepness}
+
 
 class Linear(Mapping[LinearOptions]):
     """g(L) = 1 - clip(L / cap, 0, 1)."""
@@ -59,6 +63,9 @@ class Linear(Mapping[LinearOptions]):
 
     def restore(self, tensors: MappingOf[str, Tensor]) -> None:
         self._cap = tensors["cap"]
+
+    def formula(self) -> Operation:
+        return {"op": "linear", "cap": "cap"}
 
 
 class Sigmoid(Mapping[SigmoidOptions]):
@@ -80,6 +87,9 @@ class Sigmoid(Mapping[SigmoidOptions]):
 
     def restore(self, tensors: MappingOf[str, Tensor]) -> None:
         self._shape = tensors["shape"]
+
+    def formula(self) -> Operation:
+        return {"op": "sigmoid", "shape": "shape"}
 
 
 class Isotonic(Mapping[IsotonicOptions]):
@@ -160,6 +170,9 @@ class Isotonic(Mapping[IsotonicOptions]):
         if not (falling and len(knots) >= 2 and values[0] <= 1 and values[-1] == 0):
             raise ValueError("knots must rise and values fall, from at most 1 to 0")
         self._knots, self._values = knots, values
+
+    def formula(self) -> Operation:
+        return {"op": "isotonic", "knots": "knots", "values": "values"}
 
 
 def _quantile(loss: Tensor, share: float = 0.99) -> float:

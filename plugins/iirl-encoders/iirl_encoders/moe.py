@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iirl_encoders import networks
+from iirl_encoders import networks, scale
 from iirl_encoders.options import MoeAutoencoderOptions
 from iirl_encoders.scale import Scale
 from iirl_engine import Abilities, Autoencoders, Code, Context, DataError, Demonstrations, Encoder
+from iirl_engine.api import Operation
 
 # encoder [k, b, d] and [k, b], decoder [k, d, b] and [k, d], gate [k, d] and [k]
 _PARAMETERS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "gate", "gate_bias")
@@ -55,6 +56,18 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
 
     def autoencoders(self) -> Autoencoders:
         return Experts(self._scale, self._parameters)
+
+    def formula(self) -> list[Operation]:
+        return [
+            scale.operation(),
+            {"op": "affine", "of": 1, "weight": "gate", "bias": "gate_bias"},
+            {"op": "affine", "of": 1, "weight": "encoder", "bias": "encoder_bias"},
+            {"op": "relu", "of": 3},
+            {"op": "affine", "of": 4, "weight": "decoder", "bias": "decoder_bias"},
+            {"op": "mixture", "of": [2, 5]},
+            {"op": "subtract", "of": [1, 6]},
+            {"op": "mean-square", "of": 7},
+        ]
 
     def extend(self, demonstrations: Demonstrations, context: Context) -> None:
         self._train(demonstrations, context.torch_generator())

@@ -8,8 +8,21 @@ import attrs
 import torch
 from torch import Tensor
 
+from iirl_engine.api import Operation
+
 # A state this many standard deviations away is as unlike the expert as any.
 FARTHEST = 1e6
+
+
+def operation() -> Operation:
+    """Return the scaling of the state as the first operation of an encoder's formula."""
+    return {
+        "op": "scale",
+        "of": 0,
+        "center": "center",
+        "spread": "spread",
+        "farthest": FARTHEST,
+    }
 
 
 @attrs.frozen(eq=False)

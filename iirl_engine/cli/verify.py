@@ -1,0 +1,58 @@
+"""`iirl verify`: whether a release is whole, and whether a certificate of it holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from iirl_engine.errors import ArtifactError
+
+
+@click.command()
+@click.argument("release", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--certificate",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Check this certificate of the release, too.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verify(release: Path, certificate: Path | None, as_json: bool) -> None:
+    """Check RELEASE, a release or run directory, against its own hashes; exit 3 when refused.
+
+    With a certificate, every leaf of it is bounded anew, by code that shares nothing with
+    what proved it.
+    """
+    from iirl_engine.certificate import Refused, check
+    from iirl_engine.layout import MANIFEST, TENSORS
+    from iirl_engine.release import load_release, release_folder
+
+    folder = release_folder(release)
+    load_release(folder)
+    claim = None
+    if certificate is not None:
+        parts = (folder / MANIFEST).read_bytes(), (folder / TENSORS).read_bytes()
+        try:
+            claim = check(*parts, certificate.read_bytes())
+        except Refused as error:
+            raise ArtifactError(
+                "the certificate is refused",
+                where=certificate,
+                got=error,
+                next_step="certify this release anew: iirl certify, of the plugin iirl-certify",
+            ) from error
+    if as_json:
+        click.echo(json.dumps({"release": str(folder), "certificate": claim}, indent=1))
+        return
+    click.echo(f"release:     {folder}: its files are those of its manifest, and it can be loaded")
+    if claim is None:
+        click.echo("certificate: none was given; nothing is proved of the reward")
+        return
+    what = "the whole domain" if claim["whole_domain"] else f"{claim['regions']:,} regions"
+    click.echo(f"certificate: holds for {what}; {claim['leaves']:,} leaves were re-checked")
+    click.echo(
+        f"proved:      reward at most {claim['floor']:g} wherever a norm forbids "
+        f"({', '.join(claim['norms'])}; support from {claim['margin']:g} beyond its boundary)"
+    )

@@ -1,0 +1,91 @@
+"""A reward as a formula: plain data that can be bounded, and checked, without its code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from iirl_engine.errors import PluginError, told
+from iirl_engine.reward import RewardModel
+
+
+@attrs.frozen(eq=False)
+class Formula:
+    """What a release states of a reward, as JSON and arrays.
+
+    Parameters
+    ----------
+    parts
+        `loss`, the encoder's operations; `mapping`, one operation; `norms`, one for each id. None
+        where a part declares no formula.
+    corrections
+        Entries of the manifest.
+    domain
+        `low` and `high`, one number for each feature.
+    tensors
+        Name -> array, as in a release.
+    """
+
+    parts: dict[str, Any]
+    corrections: list[dict[str, Any]]
+    domain: dict[str, list[float]]
+    tensors: dict[str, NDArray[Any]]
+
+
+def formula_of(model: RewardModel) -> Formula:
+    """Return the formula of a reward.
+
+    Raises
+    ------
+    PluginError
+        When a part gives no plain tensors or declares what JSON cannot hold.
+    """
+    parts = {
+        "loss": _declared("encoder", model.encoder),
+        "mapping": _declared("mapping", model.mapping),
+        "norms": {name: _declared(f"norm.{name}", norm) for name, norm in model.norms.items()},
+    }
+    return Formula(
+        parts,
+        [correction.describe() for correction in model.corrections],
+        {"low": list(model.domain.low), "high": list(model.domain.high)},
+        _tensors(model),
+    )
+
+
+def _tensors(model: RewardModel) -> dict[str, NDArray[Any]]:
+    named: dict[str, Any] = {
+        "demonstrations.states": model.demonstrations.states,
+        "demonstrations.held_out": model.demonstrations.held_out,
+        "audit.probes": model.probes,
+    }
+    named |= _arrays("encoder", model.encoder) | _arrays("mapping", model.mapping)
+    for name, norm in model.norms.items():
+        named |= _arrays(f"norm.{name}", norm)
+    for correction in model.corrections:
+        named |= {f"correction.{correction.id}.{n}": a for n, a in correction.tensors().items()}
+    return {name: np.ascontiguousarray(array) for name, array in named.items()}
+
+
+def _arrays(name: str, part: Any) -> dict[str, Any]:
+    try:
+        return {f"{name}.{key}": tensor.numpy() for key, tensor in part.tensors().items()}
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"{name} gives a release no plain tensors", where=type(part).__name__, got=told(error)
+        ) from error
+
+
+def _declared(name: str, part: Any) -> Any:
+    try:
+        return json.loads(json.dumps(part.formula(), allow_nan=False))
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"{name} declares no formula that JSON can hold",
+            where=type(part).__name__,
+            got=told(error),
+        ) from error

@@ -1,0 +1,293 @@
+"""Branch and bound: boxes are halved until each is proved, refuted, or the budget is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Literal
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iirl_certify.boxes import Array, Boxes, Region, frames
+from iirl_certify.ceiling import Ceiling
+from iirl_engine.certificate import ALLOWED, PROVED, SPLIT
+from iirl_engine.enclosure import Reward, boxes
+
+Answer = Literal["proved", "counterexample", "undecided"]
+
+_ROWS = 1024
+_OPEN = -1
+# Of an axis' share in the slack of a bound, what its mere length counts for.
+_LENGTH = 0.3
+# A box is not halved below this share of its region.
+_SMALLEST = 1e-9
+
+
+@attrs.frozen(eq=False)
+class Judged:
+    """What became of one region.
+
+    Parameters
+    ----------
+    answer
+        `proved`: every leaf is confirmed by the checker. `counterexample`: a forbidden state with
+        a reward above the floor is known. `undecided`: the budget ended before.
+    tree
+        The nodes in preorder, as a certificate has them; empty unless proved.
+    leaves
+        How many there are.
+    boxes
+        How many were bounded.
+    settled
+        Share of the region's volume that is proved.
+    ended
+        Nothing was left open: false when the budget ended first, or a search that does not go on
+        after a counterexample stopped at one.
+    """
+
+    answer: Answer
+    tree: bytes
+    leaves: int
+    boxes: int
+    settled: float
+    ended: bool
+
+
+@attrs.frozen(eq=False)
+class Search:
+    """A reward as branch and bound sees it.
+
+    Parameters
+    ----------
+    ceiling
+        The prover's upper bounds.
+    checker
+        The checker's: a box that they do not confirm is halved further.
+    reward, violations
+        From states `[n, d]` to R `[n]`, and to each norm's violation `[n]`.
+    floor, margin
+        Of the claim.
+    afford
+        Asked before so many queries are made; returns how many of them may be.
+    pay
+        Called with the number of boxes that are bounded next, one query each.
+    """
+
+    ceiling: Ceiling
+    checker: Reward
+    reward: Callable[[Tensor], Tensor]
+    violations: Callable[[Tensor], dict[str, Tensor]]
+    floor: float
+    margin: float
+    afford: Callable[[int], int] = lambda asked: asked
+    pay: Callable[[int], None] = lambda count: None
+
+    def run(
+        self,
+        regions: Sequence[Region],
+        *,
+        width: int,
+        budget: int | None = None,
+        go_on: bool = False,
+    ) -> Generator[Tensor, None, list[Judged]]:
+        """Judge regions of one dimension, generation by generation; yield counterexamples `[m, d]`.
+
+        Parameters
+        ----------
+        regions
+            All of them with the same number of axes.
+        width
+            Number of features.
+        budget
+            Boxes that one region may cost; None for any number.
+        go_on
+            Whether a region is searched on for more, once it has a counterexample.
+
+        Raises
+        ------
+        ValueError
+            When boxes have more axes than a certificate can name.
+        """
+        if len(regions[0].low) > 255 - SPLIT:
+            raise ValueError(f"a box of more than {255 - SPLIT} axes; try a slice of fewer")
+        count = len(regions)
+        origins, axes = frames(regions, width)
+        low, high = (np.array([getattr(r, side) for r in regions]) for side in ("low", "high"))
+        widest = np.maximum(high - low, np.finfo(float).tiny)
+        nodes = _Nodes(count)
+        of = np.arange(count)
+        ids = np.arange(count)
+        spent, refuted = np.zeros(count, np.int64), np.zeros(count, bool)
+        halted, settled = np.zeros(count, bool), np.zeros(count)
+        shared = all(r.axes is None for r in regions)
+        while len(ids):
+            following = []
+            for start in range(0, len(ids), _ROWS):
+                part = slice(start, start + _ROWS)
+                part_of = of[part]
+                going = ~halted[part_of] & (go_on | ~refuted[part_of])
+                # Within a region, boxes of one batch beyond its budget wait no longer: it ends.
+                rank = _rank_within(part_of)
+                within = spent[part_of] + rank < (np.inf if budget is None else budget)
+                halted[part_of[~going | ~within]] = True
+                keep = np.flatnonzero(going & within)
+                allowed = self.afford(2 * len(keep)) // 2
+                if allowed < len(keep):
+                    halted[part_of[keep[allowed:]]] = True
+                    keep = keep[:allowed]
+                if not len(keep):
+                    continue
+                rows = part_of[keep]
+                np.add.at(spent, rows, 1)
+                lows, highs, names = low[part][keep], high[part][keep], ids[part][keep]
+                frame = (origins[:1], axes[:1]) if shared else (origins[rows], axes[rows])
+                batch = Boxes.between(lows, highs, *frame)
+                self.pay(len(keep))
+                bound = self.ceiling(batch)
+                kinds = self._confirmed(bound.ceiling, bound.allowed, lows, highs, frame)
+                done = kinds != _OPEN
+                nodes.settle(names[done], kinds[done])
+                share = np.prod((highs - lows) / widest[rows], axis=1)
+                np.add.at(settled, rows[done], share[done])
+                left = np.flatnonzero(~done)
+                middle = batch.middle()[left]
+                found = self._forbidden(middle)
+                if found.any():
+                    yield middle[torch.from_numpy(found)]
+                    refuted[rows[left[found]]] = True
+                    left = left[~found]
+                axis = _longest(bound.slack.numpy()[left], (highs - lows)[left], widest[rows[left]])
+                wide = (highs - lows)[left, axis] > _SMALLEST * widest[rows[left], axis]
+                halted[rows[left[~wide]]] = True
+                left, axis = left[wide], axis[wide]
+                first = nodes.split(names[left], axis)
+                following.append(_halves(lows[left], highs[left], axis, first, rows[left]))
+            low, high, ids, of = _joined(following, low.shape[1])
+        return [
+            self._judged(nodes, region, refuted[region], halted[region], spent[region], share)
+            for region, share in enumerate(settled)
+        ]
+
+    def _confirmed(
+        self,
+        ceiling: Tensor,
+        allowed: Tensor,
+        low: Array,
+        high: Array,
+        frame: tuple[Array, Array],
+    ) -> NDArray[np.int64]:
+        """Return the kind of leaf that prover and checker agree on, or `_OPEN`."""
+        kinds = np.full(len(low), _OPEN)
+        hope = np.flatnonzero((allowed | (ceiling <= self.floor)).numpy())
+        if len(hope):
+            origins, axes = (part if len(part) == 1 else part[hope] for part in frame)
+            with np.errstate(all="ignore"):
+                state = boxes(low[hope], high[hope], origins, axes)
+                proved, free = self.checker.holds(state, self.floor, self.margin)
+            kinds[hope[proved]] = PROVED
+            kinds[hope[free & allowed.numpy()[hope]]] = ALLOWED
+        return kinds
+
+    def _forbidden(self, states: Tensor) -> NDArray[np.bool_]:
+        """Return which states are counterexamples, by the reward and the norms themselves."""
+        found = self.reward(states) > self.floor
+        beyond = torch.zeros_like(found)
+        for name, violation in self.violations(states).items():
+            beyond |= violation > self.ceiling.limit(name)
+        answer: NDArray[np.bool_] = (found & beyond).numpy()
+        return answer
+
+    def _judged(
+        self, nodes: _Nodes, region: int, refuted: bool, halted: bool, spent: int, settled: float
+    ) -> Judged:
+        if refuted:
+            return Judged("counterexample", b"", 0, int(spent), float(settled), not halted)
+        if halted:
+            return Judged("undecided", b"", 0, int(spent), float(settled), False)
+        tree = nodes.preorder(region)
+        leaves = sum(code < SPLIT for code in tree)
+        return Judged("proved", tree, leaves, int(spent), 1.0, True)
+
+
+class _Nodes:
+    """The trees of all regions: a code for each node, and the number of its first half."""
+
+    def __init__(self, roots: int) -> None:
+        self._codes = np.full(roots, _OPEN)
+        self._first = np.full(roots, _OPEN)
+
+    def settle(self, names: NDArray[np.int64], kinds: NDArray[np.int64]) -> None:
+        self._codes[names] = kinds
+
+    def split(self, names: NDArray[np.int64], axis: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of each node's first half; the second one's is the next."""
+        first = len(self._codes) + 2 * np.arange(len(names))
+        self._codes[names], self._first[names] = SPLIT + axis, first
+        fresh = np.full(2 * len(names), _OPEN)
+        self._codes = np.concatenate([self._codes, fresh])
+        self._first = np.concatenate([self._first, fresh])
+        return first
+
+    def preorder(self, root: int) -> bytes:
+        stack, codes = [root], bytearray()
+        while stack:
+            node = stack.pop()
+            code = int(self._codes[node])
+            codes.append(code)
+            if code >= SPLIT:
+                first = int(self._first[node])
+                stack += [first + 1, first]
+        return bytes(codes)
+
+
+def _longest(slack: Array, length: Array, widest: Array) -> NDArray[np.int64]:
+    """Return the axis to halve: the one that loosens the bound most, long ones being preferred."""
+    share = slack / np.maximum(slack.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    size = length / widest
+    answer: NDArray[np.int64] = (
+        share + _LENGTH * size / np.maximum(size.max(axis=1, keepdims=True), np.finfo(float).tiny)
+    ).argmax(axis=1)
+    return answer
+
+
+def _rank_within(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each item how many of its group come before it."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else order
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+    return rank
+
+
+_Batch = tuple[Array, Array, NDArray[np.int64], NDArray[np.int64]]
+
+
+def _halves(
+    low: Array,
+    high: Array,
+    axis: NDArray[np.int64],
+    first: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> _Batch:
+    """Return lower and upper corners, node and region of both halves of boxes."""
+    left, right = high.copy(), low.copy()
+    at = np.arange(len(low)), axis
+    left[at] = right[at] = low[at] / 2 + high[at] / 2
+    return (
+        np.concatenate([low, right]),
+        np.concatenate([left, high]),
+        np.concatenate([first, first + 1]),
+        np.concatenate([rows, rows]),
+    )
+
+
+def _joined(parts: list[_Batch], axes: int) -> _Batch:
+    if not parts:
+        nothing = np.empty(0, np.int64)
+        return np.empty((0, axes)), np.empty((0, axes)), nothing, nothing
+    low, high, ids, of = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return low, high, ids, of
