@@ -71,7 +71,7 @@ def _checked(manifest: bytes, tensors: bytes, said: dict[str, Any]) -> dict[str,
         ("norms", said["norms"], norms),
     ):
         if claimed != true:
-            raise Refused(f"another {what}: it says {claimed}, not {true}")
+            raise Refused(f"it is for another {what}: {claimed!s:.64}, not {true!s:.64}")
     if not (margin >= 0 and said["regions"]):
         raise Refused("it claims nothing")
     reward = Reward(release["formula"], release["corrections"], load(tensors))

@@ -153,7 +153,7 @@ def release_folder(path: str | Path) -> Path:
     folder = Path(path)
     if not (folder / RELEASES).is_dir():
         return folder
-    folder, manifest = _stable(folder)
+    folder, manifest = stable_folder(folder)
     _read(folder, manifest)
     return folder
 

@@ -48,6 +48,18 @@ def test_gaussian_kernels_are_the_formula_to_the_stated_error() -> None:
     assert suppression(kernels("gaussian"), STATES) == pytest.approx(formula, abs=1e-10)
 
 
+def test_lifting_kernels_give_what_suppressing_ones_take() -> None:
+    lifts = attrs.evolve(kernels("wendland"), effect="lift")
+    assert np.array_equal(suppression(lifts, STATES), -suppression(kernels("wendland"), STATES))
+    assert lifts.describe()["effect"] == "lift"
+    assert "effect" not in kernels("wendland").describe()  # as before kernels could lift
+    same = restore(lifts.describe(), lifts.tensors())
+    assert isinstance(same, Kernels)
+    assert same.effect == "lift"
+    with pytest.raises(ValueError, match="effect must be suppress or lift"):
+        attrs.evolve(lifts, effect="raise")
+
+
 @pytest.mark.parametrize("profile", ["wendland", "gaussian"])
 @pytest.mark.parametrize("unit", [2.0**-900, 2.0**900])
 def test_kernels_do_not_depend_on_the_unit(profile: Any, unit: float) -> None:

@@ -105,6 +105,7 @@ def corrections_for(data: iirl.Demonstrations) -> tuple[Correction, ...]:
     return (
         Kernels(id="w", centers=some, profile="wendland", **kernels, **shared),
         Kernels(id="g", centers=-some, profile="gaussian", **kernels, **shared),
+        Kernels(id="l", centers=2 * some, effect="lift", **kernels, **shared),
         Kernels(id="none", centers=some[:0], radii=[], strengths=[], **shared),
         Fade(id="near", norm="support", start=-1.0, end=-0.2, **shared),
         Fade(id="wall", norm="box", start=-1.5, end=0.0, **shared),
@@ -166,7 +167,7 @@ def test_every_correction(format: str, tmp_path: Path) -> None:
         base = model.reward(torch.tensor(states))
         for correction in corrected.corrections:
             alone = model.with_corrections([correction]).reward(torch.tensor(states))
-            assert (alone < base).any() or correction.count == 0
+            assert (alone != base).any() or correction.count == 0
     export(corrected, tmp_path / "reward", format)
     assert_same(corrected, tmp_path / "reward", format)
 

@@ -1,0 +1,434 @@
+"""From a release to a certificate: what is proved, what is refuted, what the checker refuses."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+import iirl_engine as iirl
+from iirl_certify import Proof, Region, around_demonstrations, certify, slices
+from iirl_certify.auditor import BranchAndBound
+from iirl_certify.options import BranchAndBoundOptions
+from iirl_engine import Context, Kernels, UsageError
+from iirl_engine.audit import AuditJob, Target, run_audit, verify
+from iirl_engine.certificate import ALLOWED, PROVED, SPLIT, Refused, check, leaves, sealed
+from iirl_engine.errors import ArtifactError
+from iirl_engine.layout import MANIFEST, TENSORS
+from iirl_engine.patches import Correction
+from iirl_engine.release import release_folder
+
+CHAIN = """
+report = []
+[flywheel]
+rounds = {rounds}
+[source]
+use = "npz"
+path = "demos.npz"
+[domain]
+low = [-1.0, -1.0]
+high = [1.0, 1.0]
+[encoder]
+use = "{encoder}"
+{options}
+[mapping]
+use = "linear"
+[[norm]]
+use = "support"
+boundary = 0.4
+[[norm]]
+use = "box"
+features = ["x"]
+low = [-0.9]
+high = [0.9]
+[[audit]]
+use = "sobol"
+budget = 2048
+[[refine]]
+use = "{refiner}"
+"""
+MOE = "experts = 2\nbottleneck = 1\nsteps = 300"
+
+
+def run(folder: Path, *, rounds: int, refiner: str = "norm-mask", encoder: str = "knn") -> Path:
+    """Run a chain in two dimensions; return its newest release."""
+    u = np.linspace(-0.7, 0.7, 30)
+    states = np.stack([u, 0.5 * np.sin(4 * u)], axis=1)
+    np.savez(folder / "demos.npz", states=states, feature_names=np.array(["x", "y"]))
+    options = MOE if encoder == "moe-autoencoder" else ""
+    chain = folder / "chain.toml"
+    chain.write_text(CHAIN.format(rounds=rounds, refiner=refiner, encoder=encoder, options=options))
+    return iirl.Flywheel.from_file(str(chain), out=str(folder / "run")).run().release
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mixture as learned, which endorses what norms forbid."""
+    return run(tmp_path_factory.mktemp("learned"), rounds=0, encoder="moe-autoencoder")
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release whose fades enforce its norms; the encoder declares no formula."""
+    return run(tmp_path_factory.mktemp("masked"), rounds=2)
+
+
+@pytest.fixture(scope="module")
+def part(learned: Path) -> Proof:
+    """What can be proved of the mixture: of some regions everything, of others not."""
+    rng = np.random.default_rng(0)
+    middle = rng.uniform(-1, 1, (24, 2))
+    regions = [Region(m - 0.15, m + 0.15) for m in middle]
+    return certify(learned, regions, budget=2000)
+
+
+def files(folder: Path) -> tuple[bytes, bytes]:
+    return (folder / MANIFEST).read_bytes(), (folder / TENSORS).read_bytes()
+
+
+def remade(folder: Path, out: Path, change: Any) -> Path:
+    """Write a release after a change to its manifest and tensors, with hashes that fit."""
+    out.mkdir()
+    manifest, tensors = json.loads((folder / MANIFEST).read_bytes()), load_file(folder / TENSORS)
+    change(manifest, tensors)
+    save_file(tensors, out / TENSORS)
+    (out / "CARD.md").write_bytes((folder / "CARD.md").read_bytes())
+    manifest["files"][TENSORS] = hashlib.sha256((out / TENSORS).read_bytes()).hexdigest()
+    (out / MANIFEST).write_text(json.dumps(manifest))
+    return out
+
+
+def with_correction(folder: Path, out: Path, correction: Correction) -> Path:
+    def change(manifest: Any, tensors: Any) -> None:
+        manifest["corrections"].append(correction.describe())
+        for name, array in correction.tensors().items():
+            tensors[f"correction.{correction.id}.{name}"] = array
+
+    return remade(folder, out, change)
+
+
+def spike(**changes: Any) -> Kernels:
+    parts: dict[str, Any] = {
+        "id": "spike",
+        "refiner": "nobody",
+        "round": 1,
+        "centers": np.array([[0.31, -0.87]]),
+        "radii": np.array([0.03]),
+        "strengths": np.array([1.0]),
+        "effect": "lift",
+    }
+    return Kernels(**parts | changes)
+
+
+def test_fades_certify_an_encoder_of_any_kind(masked: Path) -> None:
+    proof = certify(masked)
+    assert proof.proved
+    assert proof.certificate is not None
+    claim = check(*files(masked), proof.certificate)
+    assert claim["whole_domain"]
+    assert set(claim["norms"]) == {"support", "box"}
+    assert claim["margin"] == 0
+
+
+def test_a_spike_is_found_and_refused(masked: Path, tmp_path: Path) -> None:
+    sound = certify(masked, margin=0.02).certificate
+    assert sound is not None
+    spiked = with_correction(masked, tmp_path / "spiked", spike())
+    proof = certify(spiked, margin=0.02)
+    assert not proof.proved
+    assert proof.certificate is None
+    assert len(proof.counterexamples)
+    model = iirl.load_release(spiked)
+    assert (model(proof.counterexamples) > 0.01).all()
+    forbidden = model.violations(torch.tensor(proof.counterexamples))
+    assert (torch.stack([forbidden["support"] - 0.02, forbidden["box"]]).amax(dim=0) > 0).all()
+    with pytest.raises(Refused, match="another release"):
+        check(*files(spiked), sound)
+    # Bound to the spiked release, the same proof no longer holds.
+    body = json.loads(sound)
+    body.pop("sha256")
+    body["release"] = hashlib.sha256(files(spiked)[0]).hexdigest()
+    with pytest.raises(Refused, match="not proved"):
+        check(*files(spiked), sealed(body))
+
+
+@pytest.mark.parametrize("what", ["encoder.decoder_bias", "demonstrations.states", "mapping.cap"])
+def test_what_is_edited_in_place_is_refused(part: Proof, learned: Path, what: str) -> None:
+    manifest, tensors = files(learned)
+    assert part.certificate is not None
+    array = load_file(learned / TENSORS)[what].tobytes()
+    at = tensors.index(array) + 6
+    edited = tensors[:at] + bytes([tensors[at] ^ 1]) + tensors[at + 1 :]
+    with pytest.raises(Refused, match="another tensors"):
+        check(manifest, edited, part.certificate)
+
+
+def test_every_region_is_judged(part: Proof, learned: Path) -> None:
+    model = iirl.load_release(learned)
+    assert part.answers["proved"] > 0
+    assert part.answers["counterexample"] > 0
+    rng = np.random.default_rng(1)
+    for region, judged in zip(part.regions, part.judged, strict=True):
+        states = rng.uniform(region.low, region.high, (2000, 2))
+        forbidden = model.violation(torch.tensor(states)).numpy() > 0
+        if judged.answer == "proved":
+            assert not (forbidden & (model(states) > 0.01)).any()
+            found = leaves(judged.tree, region.low, region.high)
+            assert np.prod(found[1] - found[0], axis=1).sum() == pytest.approx(0.09)
+    assert (model(part.counterexamples) > 0.01).all()
+
+
+def test_slices_and_boxes_around_demonstrations(learned: Path) -> None:
+    model = iirl.load_release(learned)
+    boxes = around_demonstrations(model, 5, 0.05)
+    assert len(boxes) == 5
+    assert certify(learned, boxes).proved  # no norm forbids anything so near
+    turn = np.array([[0.6, 0.8]])
+    lines = slices(model, 5, 0.1, turn)
+    proof = certify(learned, lines)
+    assert proof.proved
+    assert check(*files(learned), proof.certificate or b"")["regions"] == 5
+    far = certify(learned, slices(model, 5, 2.0, turn), budget=3000)
+    rng = np.random.default_rng(2)
+    for region, judged in zip(far.regions, far.judged, strict=True):
+        assert region.axes is not None
+        states = region.origin + rng.uniform(region.low, region.high, (2000, 1)) @ region.axes
+        flawed = (model(states) > 0.01) & (model.violation(torch.tensor(states)).numpy() > 0)
+        assert not (flawed.any() and judged.answer == "proved")
+
+
+def test_the_same_release_has_the_same_certificate(part: Proof, learned: Path) -> None:
+    again = certify(learned, part.regions, budget=2000)
+    assert again.certificate == part.certificate
+    assert np.array_equal(again.counterexamples, part.counterexamples)
+
+
+def test_a_budget_that_ends_proves_nothing(learned: Path, part: Proof) -> None:
+    hard = max(part.judged, key=lambda judged: judged.leaves)
+    region = part.regions[part.judged.index(hard)]
+    proof = certify(learned, [region], budget=hard.boxes - 1)
+    assert proof.judged[0].answer == "undecided"
+    assert proof.judged[0].boxes == hard.boxes - 1
+    assert proof.certificate is None
+    with pytest.raises(UsageError, match="nothing is proved"):
+        proof.write("nowhere.json")
+
+
+def test_what_cannot_be_asked_is_refused(learned: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="margin"):
+        certify(learned, margin=float("nan"))
+
+    def silent(manifest: Any, tensors: Any) -> None:
+        del manifest["formula"]
+
+    with pytest.raises(UsageError, match="states no formula"):
+        certify(remade(learned, tmp_path / "old", silent))
+
+    def wrong(manifest: Any, tensors: Any) -> None:
+        manifest["formula"]["loss"][-1]["of"] = 1
+
+    with pytest.raises(ArtifactError, match="does not hold what its manifest says"):
+        certify(remade(learned, tmp_path / "wrong", wrong))
+
+
+def test_one_thousand_corrupted_certificates_are_rejected(part: Proof, learned: Path) -> None:
+    """Without the hash every corruption counts; with it recomputed, those that prove no longer."""
+    manifest, tensors = files(learned)
+    whole = part.certificate
+    assert whole is not None
+    assert check(manifest, tensors, whole)["regions"] == part.answers["proved"]
+    rng = np.random.default_rng(0)
+    rejected = 0
+    for trial in range(1000):
+        kind = KINDS[trial % len(KINDS)]
+        with pytest.raises(Refused):
+            check(manifest, tensors, kind(whole, rng))
+        rejected += 1
+    assert rejected == 1000
+
+
+def flipped(whole: bytes, rng: np.random.Generator) -> bytes:
+    at = int(rng.integers(len(whole)))
+    return whole[:at] + bytes([whole[at] ^ int(rng.integers(1, 256))]) + whole[at + 1 :]
+
+
+def truncated(whole: bytes, rng: np.random.Generator) -> bytes:
+    return whole[: int(rng.integers(len(whole)))]
+
+
+def padded(whole: bytes, rng: np.random.Generator) -> bytes:
+    return whole + bytes(rng.integers(0, 256, int(rng.integers(1, 9)), dtype=np.uint8))
+
+
+def _resealed(whole: bytes, **changes: Any) -> bytes:
+    body = json.loads(whole) | changes
+    body.pop("sha256")
+    return sealed(body)
+
+
+def another_release(whole: bytes, rng: np.random.Generator) -> bytes:
+    return _resealed(whole, release=hashlib.sha256(rng.bytes(8)).hexdigest())
+
+
+def another_floor(whole: bytes, rng: np.random.Generator) -> bytes:
+    return _resealed(whole, floor=float(rng.uniform(0, 1)))
+
+
+def another_domain(whole: bytes, rng: np.random.Generator) -> bytes:
+    return _resealed(whole, domain={"low": [-1.0, -1.0], "high": [1.0, float(rng.uniform(0, 9))]})
+
+
+def impossible_margin(whole: bytes, rng: np.random.Generator) -> bytes:
+    return _resealed(whole, margin=-float(rng.uniform(0, 1)))
+
+
+def fewer_norms(whole: bytes, rng: np.random.Generator) -> bytes:
+    return _resealed(whole, norms=[["support"], ["box"], []][int(rng.integers(3))])
+
+
+def _tree(whole: bytes, rng: np.random.Generator, change: Any) -> bytes:
+    """Change the tree of a region that has more than one leaf."""
+    body = json.loads(whole)
+    body.pop("sha256")
+    trees = [base64.b64decode(region["tree"]) for region in body["regions"]]
+    at = int(rng.choice([i for i, tree in enumerate(trees) if len(tree) > 4]))
+    body["regions"][at]["tree"] = base64.b64encode(change(trees[at])).decode()
+    return sealed(body)
+
+
+def dropped_subtree(whole: bytes, rng: np.random.Generator) -> bytes:
+    def change(tree: bytes) -> bytes:
+        at = int(rng.integers(1, len(tree)))
+        return tree[:at] + tree[at + _extent(tree, at) :]
+
+    return _tree(whole, rng, change)
+
+
+def added_node(whole: bytes, rng: np.random.Generator) -> bytes:
+    def change(tree: bytes) -> bytes:
+        return tree + bytes([int(rng.integers(0, 4))])
+
+    return _tree(whole, rng, change)
+
+
+def proved_taken_for_allowed(whole: bytes, rng: np.random.Generator) -> bytes:
+    def change(tree: bytes) -> bytes:
+        rows = [at for at, code in enumerate(tree) if code == PROVED]
+        at = int(rng.choice(rows or [0]))
+        return tree[:at] + bytes([ALLOWED]) + tree[at + 1 :]
+
+    return _tree(whole, rng, change)
+
+
+def unknown_axis(whole: bytes, rng: np.random.Generator) -> bytes:
+    def change(tree: bytes) -> bytes:
+        rows = [at for at, code in enumerate(tree) if code >= SPLIT]
+        at = int(rng.choice(rows))
+        return tree[:at] + bytes([SPLIT + int(rng.integers(2, 99))]) + tree[at + 1 :]
+
+    return _tree(whole, rng, change)
+
+
+def pruned_root(whole: bytes, rng: np.random.Generator) -> bytes:
+    """One leaf in place of a tree: the prover has tried, and it was not enough."""
+    return _tree(whole, rng, lambda tree: bytes([int(rng.integers(2))]))
+
+
+def all_of_the_domain(whole: bytes, rng: np.random.Generator) -> bytes:
+    """A proof of a part, taken for one of the domain."""
+    body = json.loads(whole)
+    at = int(rng.integers(len(body["regions"])))
+    return _resealed(whole, regions=[{"tree": body["regions"][at]["tree"]}])
+
+
+def _extent(tree: bytes, at: int) -> int:
+    """Return how many nodes a subtree has."""
+    open_, end = 1, at
+    while open_:
+        open_ += 1 if tree[end] >= SPLIT else -1
+        end += 1
+    return end - at
+
+
+KINDS = (
+    flipped,
+    truncated,
+    padded,
+    another_release,
+    another_floor,
+    another_domain,
+    impossible_margin,
+    fewer_norms,
+    dropped_subtree,
+    added_node,
+    proved_taken_for_allowed,
+    unknown_axis,
+    pruned_root,
+    all_of_the_domain,
+)
+
+
+def test_a_changed_region_is_checked_as_what_it_claims(part: Proof, learned: Path) -> None:
+    """A region moved to where there are flaws is refused, however often it is tried."""
+    manifest, tensors = files(learned)
+    assert part.certificate is not None
+    body = json.loads(part.certificate)
+    body.pop("sha256")
+    flaws = part.counterexamples
+    for flaw in flaws[:20]:
+        moved = copy.deepcopy(body)
+        for region in moved["regions"]:
+            region["low"], region["high"] = (flaw - 0.15).tolist(), (flaw + 0.15).tolist()
+        with pytest.raises(Refused, match="not proved"):
+            check(manifest, tensors, sealed(moved))
+
+
+def audited(folder: Path, budget: int) -> Any:
+    model = iirl.load_release(folder)
+    auditor = BranchAndBound(BranchAndBoundOptions(budget=budget))
+    result = run_audit(AuditJob(auditor, model, 0.01, Context("audit", "bab", 0, 1)))
+    return verify([result], model, 0.01, ())[0]
+
+
+def test_the_auditor_is_clean_only_with_a_proof(masked: Path, learned: Path) -> None:
+    assert audited(masked, 100).result.status == "clean"
+    found = audited(learned, 3000)
+    assert found.result.status == "findings"
+    assert len(found.new)
+    assert found.result.queries <= 3000
+
+
+def test_an_audit_that_proves_half_is_undecided(masked: Path, tmp_path: Path) -> None:
+    faint = spike(strengths=np.array([0.0100001]), radii=np.array([0.001]))
+    folder = with_correction(masked, tmp_path / "faint", faint)
+    result = audited(folder, 60).result
+    assert result.status == "undecided"
+    assert "of the domain proved" in result.reason
+    assert result.queries <= 60
+
+
+def test_bounds_are_paid_for(masked: Path) -> None:
+    target = Target(iirl.load_release(masked), 0.01, 10)
+    target.spend(4)
+    assert target.remaining == 6
+    assert target.formula().parts["loss"] is None
+
+
+def test_a_run_directory_stands_for_its_stable_release(masked: Path) -> None:
+    run_folder = masked.parent.parent
+    assert release_folder(run_folder) == masked
+    assert certify(run_folder).proved
+
+
+def test_proofs_are_frozen(part: Proof) -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        part.certificate = None  # type: ignore[misc]
