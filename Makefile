@@ -8,10 +8,11 @@ DEMOS := figure1 pointmaze icu-sepsis
 
 BENCHMARKS := figure1 quality text throughput policy certificates
 
-.PHONY: help setup demo test lint docs bench clean $(BENCHMARKS:%=bench-%)
+.PHONY: help setup demo test soak lint docs bench clean $(BENCHMARKS:%=bench-%)
 help:
 	@echo "make demo   set up and run the demos; pictures in runs/*/report.html"
 	@echo "make test   set up and run the tests"
+	@echo "make soak   run the property tests on other examples each time"
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make docs   build the documentation"
 	@echo "make bench  run every benchmark beside its baselines; make bench-NAME runs one of"
@@ -41,6 +42,10 @@ demo: $(READY)
 test: export OMP_NUM_THREADS = 1
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+soak: export OMP_NUM_THREADS = 1
+soak: $(READY)
+	$(BIN)/python -m pytest --numprocesses auto -m hypothesis --hypothesis-profile random
 
 lint: $(READY)
 	$(BIN)/ruff check .

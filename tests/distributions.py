@@ -202,7 +202,7 @@ class Environment:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             stdin=subprocess.DEVNULL,
             env=kept | own | dict(more or {}) | dict(self.variables),
         )

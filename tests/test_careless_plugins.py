@@ -634,7 +634,7 @@ def in_a_session(folder: Path, careless: Careless, text: str, *command: str) -> 
         cwd=tests,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=os.environ | {"PYTHONPATH": str(path), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )
     return done.returncode, done.stdout + done.stderr

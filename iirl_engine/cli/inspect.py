@@ -94,7 +94,8 @@ def explain(release: Path, states: Path, as_json: bool) -> None:
     from iirl_engine.release import load_release
 
     model = load_release(release)
-    found = model.explain(read_states(states, model.demonstrations.feature_names))
+    asked = read_states(states, model.demonstrations.feature_names)
+    found = model.explain(asked)
     if as_json:
         body = {
             "release": str(release),
@@ -103,12 +104,12 @@ def explain(release: Path, states: Path, as_json: bool) -> None:
         }
         click.echo(json.dumps(body, indent=1))
         return
-    for row, why in enumerate(found):
-        click.echo(f"state {row}: reward {why.reward:.4g}")
+    for row, (state, why) in enumerate(zip(asked.tolist(), found, strict=True)):
+        click.echo(f"state {row} ({_listed(state)}): reward {why.reward:.4g}")
         click.echo(f"  base reward {why.base:.4g} from expertness loss {why.loss:.4g}")
         for name, taken in why.corrections:
             click.echo(f"  correction {name} takes off {taken:.4g}")
-        nearest = ", ".join(f"{value:.4g}" for value in why.nearest_state)
+        nearest = _listed(why.nearest_state)
         click.echo(f"  nearest expert state ({nearest}) at distance {why.distance:.4g}")
         for name, violation in why.violated:
             click.echo(f"  norm {name} is violated by {violation:.4g}")
@@ -202,6 +203,10 @@ def _read_csv(path: Path, names: Sequence[str]) -> Any:
     except IndexError:
         raise DataError("a line has fewer values than the first line names", where=path) from None
     return np.array(table).reshape(len(table), len(columns))
+
+
+def _listed(state: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in state)
 
 
 def _no_run(folder: Path) -> UsageError:

@@ -90,10 +90,12 @@ def show(name: str, as_json: bool) -> None:
 
         from iirl_engine.options import type_name
 
+        rows = []
         for field in attrs.fields(attrs.resolve_types(options)):
             default = "required" if field.default is attrs.NOTHING else f"default {field.default!r}"
-            head = f"    {field.name} ({type_name(field.type)}, {default}) "
-            click.echo(_wrapped(field.metadata.get("help", ""), head, " " * 8))
+            told = f"{field.metadata.get('help', '')} ({type_name(field.type)}, {default})"
+            rows.append((field.name, told))
+        _show_columns(rows)
 
 
 @plugins.command(short_help="Check an installed plugin.")
@@ -208,6 +210,14 @@ def _shadow(registry: Registry, plugin: Plugin, kind: str, name: str) -> str:
 def _marked(registry: Registry, plugin: Plugin, kind: str, name: str) -> str:
     shadow = _shadow(registry, plugin, kind, name)
     return f"{name} (shadowed by {shadow})" if shadow else name
+
+
+def _show_columns(rows: list[tuple[str, str]]) -> None:
+    if rows:
+        columns = click.HelpFormatter(width=80)
+        with columns.indentation(), columns.indentation():
+            columns.write_dl(rows)
+        click.echo(columns.getvalue(), nl=False)
 
 
 def _wrapped(text: str, first: str, rest: str) -> str:

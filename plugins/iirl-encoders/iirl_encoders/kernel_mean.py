@@ -1,14 +1,17 @@
 """Expertness as kernel density: how many expert states are how near.
 
-With a Gaussian kernel κ of width w on standardised features,
+With Gaussian kernels κ_j of J widths w_j on standardised features,
 
-    k(s) = Σ_i β_i κ(s, s_i) / Σ_i β_i,        L(s) = log k_max - log k(s), at least 0,
+    k_j(s) = Σ_i β_i κ_j(s, s_i) / Σ_i β_i,      k(s) = Σ_j k_j(s) / max k_j / J,
+    L(s) = -log k(s), at least 0,
 
-where k_max is the largest k among expert states. It is eq. 2 without negatives: among functions in
-a ball of the kernel's Hilbert space, k has the highest mean over the experts (Gretton et al., "A
-kernel two-sample test", JMLR 2012, section 2.2), and it vanishes away from them.
+where max k_j is the largest k_j among expert states. A wide kernel alone endorses what lies between
+expert states, such as the middle of a gait, and a narrow one says nothing away from them; divided
+by its largest value, each counts the same. It is eq. 2 without negatives: among functions in a ball
+of the kernel's Hilbert space, k has the highest mean over the experts (Gretton et al., "A kernel
+two-sample test", JMLR 2012, section 2.2), and it vanishes away from them.
 
-Mapping `exp` with `l_min = 0, l_max = 1, steepness = p` makes the reward (k / k_max)^p.
+Mapping `exp` with `l_min = 0, l_max = 1, steepness = p` makes the reward k^p.
 """
 
 from __future__ import annotations
@@ -29,9 +32,8 @@ from iirl_engine import Abilities, Code, Context, Demonstrations, Encoder
 class KernelMean(Encoder[KernelMeanOptions]):
     """Keeps expert states as they are and learns nothing else but a scale and a width.
 
-    With several widths k is the mean over their kernels. Everything drawn at random follows from
-    one number that a release keeps, so that unlearning is the fit on the rest itself. Extending
-    keeps scale and widths and changes the centers.
+    Everything drawn at random follows from one number that a release keeps, so that unlearning is
+    the fit on the rest itself. Extending keeps scale and widths and changes the centers.
     """
 
     abilities = Abilities(unlearning=True, incremental=True)
@@ -44,21 +46,25 @@ class KernelMean(Encoder[KernelMeanOptions]):
 
     def extend(self, demonstrations: Demonstrations, context: Context) -> None:
         self._centers = self._drawn_centers(demonstrations)
+        self._estimate(None if self._fourier is None else self._fourier.frequencies)
         self._settle()
 
     def encode(self, states: Tensor) -> Code:
         scaled = self._scale(states)
-        return Code(scaled, (self._peak - self._log_mean(scaled)).clamp(min=0))
+        relative = self._log_means(scaled) - self._peaks
+        return Code(scaled, -_log_average(relative).clamp(max=0))
 
     def uncertainty(self, states: Tensor) -> Tensor | None:
         """Return the standard error of k relative to k: 1 / sqrt(number of experts behind it).
 
-        That number is n k(s), for n experts; where their weights differ, for as many equal ones.
-        None with random features, whose own error hides how few experts are near.
+        That number is n times the mean of the k_j(s), for n experts; where their weights differ,
+        for as many equal ones. None with random features, whose own error hides how few experts
+        are near.
         """
         if self._fourier is not None:
             return None
-        return kernels.doubt(self._centers.log_number + self._log_mean(self._scale(states)))
+        density = _log_average(self._log_means(self._scale(states)))
+        return kernels.doubt(self._centers.log_number + density)
 
     def tensors(self) -> dict[str, Tensor]:
         fourier = self._fourier
@@ -69,7 +75,7 @@ class KernelMean(Encoder[KernelMeanOptions]):
             "rows": self._rows,
             "weights": self._centers.weights,
             "widths": self._widths,
-            "peak": self._peak,
+            "peaks": self._peaks,
             **({} if fourier is None else {"frequencies": fourier.frequencies}),
         }
 
@@ -79,10 +85,8 @@ class KernelMean(Encoder[KernelMeanOptions]):
         self._rows = tensors["rows"]
         states = self._scale(torch.tensor(demonstrations.states)[self._rows])
         self._centers = kernels.Centers(states, tensors["weights"])
-        self._widths, self._peak = tensors["widths"], tensors["peak"]
-        self._fourier = None
-        if "frequencies" in tensors:
-            self._fourier = kernels.FourierMean.of(self._centers, tensors["frequencies"])
+        self._widths, self._peaks = tensors["widths"], tensors["peaks"]
+        self._estimate(tensors.get("frequencies"))
 
     def _learn(self, demonstrations: Demonstrations, seed: int) -> None:
         self._seed = seed
@@ -95,12 +99,12 @@ class KernelMean(Encoder[KernelMeanOptions]):
         if self.options.select == "held-out":
             held_out = self._scale(torch.tensor(demonstrations.held_out))
             self._widths = self._widths[[self._likeliest(held_out)]]
-        self._fourier = None
+        frequencies = None
         if self.options.features:
             frequencies = kernels.drawn_frequencies(
                 self.options.features, width, self._widths, np.random.default_rng([seed, 1])
             )
-            self._fourier = kernels.FourierMean.of(self._centers, frequencies)
+        self._estimate(frequencies)
         self._settle()
 
     def _drawn_centers(self, demonstrations: Demonstrations) -> kernels.Centers:
@@ -128,16 +132,21 @@ class KernelMean(Encoder[KernelMeanOptions]):
         density = centers.log_means(held_out, self._widths).mean(dim=0) - volume
         return int(density.argmax())
 
-    def _settle(self) -> None:
-        """Look up the highest k of the centers."""
-        if self._fourier is not None:
-            self._fourier = kernels.FourierMean.of(self._centers, self._fourier.frequencies)
-        self._peak = self._log_mean(self._centers.states).amax(dim=0, keepdim=True)
+    def _estimate(self, frequencies: Tensor | None) -> None:
+        """Estimate the kernel means of the centers with these frequencies, if there are any."""
+        self._fourier = None
+        if frequencies is not None:
+            count = len(self._widths)
+            self._fourier = kernels.FourierMean.of(self._centers, frequencies, count)
 
-    def _log_mean(self, scaled: Tensor) -> Tensor:
+    def _settle(self) -> None:
+        """Look up the highest k_j of the centers."""
+        self._peaks = self._log_means(self._centers.states).amax(dim=0)
+
+    def _log_means(self, scaled: Tensor) -> Tensor:
         if self._fourier is not None:
-            return self._fourier.log_mean(scaled)
-        return _log_average(self._centers.log_means(scaled, self._widths))
+            return self._fourier.log_means(scaled)
+        return self._centers.log_means(scaled, self._widths)
 
 
 def _log_average(logs: Tensor) -> Tensor:

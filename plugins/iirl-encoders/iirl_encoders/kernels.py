@@ -104,16 +104,19 @@ class FourierMean:
     ----------
     frequencies
         `[f, d]`, the ω.
+    shares
+        `[f, j]`: the share of a frequency in the estimate for a width; each column adds to 1.
     waves
         `[2, f]`: mean over centers of cos(ω·c), and of sin(ω·c).
     """
 
     frequencies: Tensor
+    shares: Tensor
     waves: Tensor
 
     @classmethod
-    def of(cls, centers: Centers, frequencies: Tensor) -> FourierMean:
-        """Return the estimate for some centers."""
+    def of(cls, centers: Centers, frequencies: Tensor, widths: int) -> FourierMean:
+        """Return the estimate for some centers and so many widths."""
 
         def tile(some: Tensor) -> Tensor:
             angles = frequencies @ some.T
@@ -124,26 +127,29 @@ class FourierMean:
         parts = torch.split(centers.states, most), torch.split(centers.weights, most)
         for states, weights in zip(*parts, strict=True):
             waves += tile(states) @ weights
-        return cls(frequencies, waves)
+        turns = _turns(*frequencies.shape, widths)
+        shares = torch.nn.functional.one_hot(turns, widths).to(torch.float64)
+        return cls(frequencies, shares / shares.sum(dim=0), waves)
 
-    def log_mean(self, states: Tensor) -> Tensor:
-        """Return the logarithm of the estimate `[n]`, cut at 1e-12, of `states [n, d]`."""
+    def log_means(self, states: Tensor) -> Tensor:
+        """Return the logarithms of the estimates `[n, j]`, cut at 1e-12, of `states [n, d]`."""
+        by_cosine, by_sine = self.waves[:, :, None] * self.shares
 
         def tile(some: Tensor) -> Tensor:
             angles = some @ self.frequencies.T
-            return angles.cos() @ self.waves[0] + angles.sin() @ self.waves[1]
+            return angles.cos() @ by_cosine + angles.sin() @ by_sine
 
-        mean = _in_tiles(tile, states, len(self.frequencies)) / len(self.frequencies)
-        return mean.clamp(min=_LEAST_MEAN).log()
+        means = _in_tiles(tile, states, len(self.frequencies))
+        return means.clamp(min=_LEAST_MEAN).log()
 
 
 def drawn_frequencies(
     count: int, width: int, scales: Tensor, generator: np.random.Generator
 ) -> Tensor:
-    """Return `[count, width]` frequencies of the mean of Gaussian kernels of widths `scales`.
+    """Return `[count, width]` frequencies of Gaussian kernels of widths `scales`, in turns.
 
     Those of one kernel are orthogonal to one another, block by block, which lessens the error
-    (Yu et al., "Orthogonal random features", NeurIPS 2016).
+    (Yu et al., "Orthogonal random features", NeurIPS 2016). There are as many as scales at least.
     """
     blocks = []
     for _ in range(math.ceil(count / width)):
@@ -151,8 +157,13 @@ def drawn_frequencies(
         lengths = np.sqrt(generator.chisquare(width, size=(width, 1)))
         blocks.append(directions * lengths)
     frequencies = torch.tensor(np.concatenate(blocks)[:count])
-    turns = torch.arange(count) // width % len(scales)
-    return frequencies / scales[turns, None]
+    return frequencies / scales[_turns(count, width, len(scales)), None]
+
+
+def _turns(count: int, width: int, scales: int) -> Tensor:
+    """Return `[count]`, the scale of each frequency: block by block where each gets a block."""
+    block = width if count >= width * scales else 1
+    return torch.arange(count) // block % scales
 
 
 def drawn_rows(

@@ -103,7 +103,7 @@ class KernelMeanOptions:
     )
     select: Literal["all", "held-out"] = option(
         "all",
-        help="all: mean over the kernels of all widths; held-out: the one width under which "
+        help="all: every width counts the same; held-out: the one width under which "
         "held-out expert states are likeliest",
     )
     centers: int = option(
@@ -121,6 +121,8 @@ class KernelMeanOptions:
     def __attrs_post_init__(self) -> None:
         """Check what no limit of a number can say."""
         _check_some(self.widths)
+        if 0 < self.features < len(self.widths):
+            raise ValueError("features must be 0 or at least one for each of the widths")
 
 
 @attrs.frozen(kw_only=True)

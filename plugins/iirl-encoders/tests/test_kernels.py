@@ -110,14 +110,22 @@ class TestFourierMean:
     def test_the_error_is_as_documented(self) -> None:
         some, widths = centers(200), torch.tensor([0.7, 1.5])
         states = RANDOM.normal(size=(300, 3)) * 3
-        exact = (naive(some, states, 0.7) + naive(some, states, 1.5)) / 2
+        exact = np.stack([naive(some, states, 0.7), naive(some, states, 1.5)], axis=1)
         errors = []
         for count in (100, 10_000):
             frequencies = kernels.drawn_frequencies(count, 3, widths, np.random.default_rng(0))
-            estimate = kernels.FourierMean.of(some, frequencies).log_mean(torch.tensor(states))
+            estimate = kernels.FourierMean.of(some, frequencies, 2).log_means(torch.tensor(states))
+            assert estimate.shape == (300, 2)
             errors.append(np.sqrt(np.mean((estimate.exp().numpy() - exact) ** 2)))
-            assert errors[-1] < 1 / math.sqrt(2 * count)
+            assert errors[-1] < 1 / math.sqrt(count)  # half the frequencies for each width
         assert errors[1] < 0.3 * errors[0]
+
+    @pytest.mark.parametrize("count", [2, 3, 7])
+    def test_every_width_has_frequencies(self, count: int) -> None:
+        some, widths = centers(20), torch.tensor([0.7, 1.5])
+        frequencies = kernels.drawn_frequencies(count, 3, widths, np.random.default_rng(0))
+        shares = kernels.FourierMean.of(some, frequencies, 2).shares
+        assert shares.sum(dim=0).tolist() == pytest.approx([1.0, 1.0])
 
     def test_frequencies_of_a_block_are_orthogonal(self) -> None:
         drawn = kernels.drawn_frequencies(7, 3, torch.tensor([1.0, 2.0]), np.random.default_rng(0))
@@ -225,17 +233,33 @@ class TestKernelMean:
         found = rewards(encoder.encode(PROBES).loss, 1.5)
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
 
-    def test_several_widths_are_the_mean_of_their_kernels(self) -> None:
+    def test_several_widths_count_the_same(self) -> None:
         encoder = fitted(KernelMean, KernelMeanOptions(widths=(0.2, 0.8), standardize=False))
         some = kernels.Centers(
             torch.tensor(EXPERT), torch.full((120,), 1 / 120, dtype=torch.float64)
         )
         low, high = encoder.tensors()["widths"].tolist()
         assert high == pytest.approx(4 * low)
-        mean = (naive(some, PROBES.numpy(), low) + naive(some, PROBES.numpy(), high)) / 2
-        loss = encoder.encode(PROBES).loss
-        shares = (-loss[10:]).exp() / (-loss[10]).exp()
-        np.testing.assert_allclose(shares.numpy(), mean[10:] / mean[10], rtol=1e-9)
+        relative = [
+            naive(some, PROBES.numpy(), width) / naive(some, EXPERT, width).max()
+            for width in (low, high)
+        ]
+        found = (-encoder.encode(PROBES).loss).exp()
+        np.testing.assert_allclose(found.numpy(), np.mean(relative, axis=0).clip(max=1), rtol=1e-9)
+
+    def test_a_narrow_width_tells_the_middle_of_a_gait_from_the_gait(self) -> None:
+        turn = np.linspace(0, 2 * np.pi, 120, endpoint=False)
+        gait = check(np.stack([np.cos(turn), np.sin(turn)], axis=1))
+        middle = torch.zeros(1, 2, dtype=torch.float64)
+
+        def lost(*widths: float) -> float:
+            encoder = fitted(KernelMean, KernelMeanOptions(widths=widths), gait)
+            return float(encoder.encode(middle).loss) - float(
+                encoder.encode(torch.tensor(gait.states)).loss.mean()
+            )
+
+        assert lost(0.7) < 0.1
+        assert lost(0.1, 0.7) > 0.3
 
     def test_a_demonstration_of_weight_0_does_not_count(self) -> None:
         options = KernelMeanOptions(standardize=False)
