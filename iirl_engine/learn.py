@@ -91,8 +91,13 @@ def _fit_norms(chain: Chain, data: Demonstrations) -> dict[str, Norm[Any]]:
     norms: dict[str, Norm[Any]] = {}
     for step in norm_steps(chain, data):
         norms[step.id] = step.build()
-        with blame(step, "settle on the demonstrations"):
-            norms[step.id].fit(data, _context(chain, "norm", step))
+        try:
+            with blame(step, "settle on the demonstrations"):
+                norms[step.id].fit(data, _context(chain, "norm", step))
+        except DataError as error:
+            # A norm knows what is wrong, and not which of the chain's norms it is.
+            error.where = error.where or f"norm {step.id} in {chain.path}"
+            raise
     for step in norm_steps(chain, data):
         with torch.no_grad(), blame(step, "measure the demonstrations"):
             violations({step.id: norms[step.id]}, torch.tensor(data.states))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import iirl_engine as iirl
+from iirl_engine import DataError, Flywheel
 from iirl_engine.builtin.norms import BoxNorm, LinearNorm, SupportNorm
 from iirl_engine.builtin.options import BoxOptions, LinearOptions, SupportOptions
 from iirl_engine.demonstrations import check
@@ -99,3 +100,17 @@ def test_a_norm_survives_a_release(norm: Any, tmp_path: Path) -> None:
     again = type(norm)(norm.options)
     again.restore(norm.tensors(), DATA)
     assert torch.equal(again.violation(states), expected)
+
+
+def test_a_norm_that_does_not_fit_the_states_says_which_norm_it_is(tmp_path: Path) -> None:
+    np.savez(tmp_path / "demos.npz", states=np.random.default_rng(0).normal(size=(20, 2)))
+    chain = tmp_path / "chain.toml"
+    chain.write_text(
+        '[source]\nuse = "npz"\npath = "demos.npz"\n'
+        '[encoder]\nuse = "knn"\n[mapping]\nuse = "exp"\n'
+        '[[norm]]\nuse = "box"\nid = "wet-floor"\nfeatures = ["z"]\nlow = [0.0]\nhigh = [1.0]\n'
+        '[[audit]]\nuse = "sobol"\n[[refine]]\nuse = "kernel-lp"\n'
+    )
+    with pytest.raises(DataError, match="features that the states do not have: z") as raised:
+        Flywheel.from_file(chain, out=tmp_path / "out").run()
+    assert f"where: norm wet-floor in {chain}" in " ".join(str(raised.value).split())

@@ -49,6 +49,12 @@ Recipe = tuple[str, dict[str, object], str, dict[str, object]]
 DENSITY = ("exp", {"steepness": 1.5, "l_min": 0.0, "l_max": 1.0})
 POSITIVES: dict[str, Recipe] = {
     "kernel-mean": ("kernel-mean", {}, *DENSITY),
+    "kernel-mean, two widths": (
+        "kernel-mean",
+        {"widths": [0.25, 0.5]},
+        "exp",
+        {"l_min": 0.0, "l_max": 1.0},
+    ),
     "kernel-mean, 2048 features": ("kernel-mean", {"features": 2048}, *DENSITY),
     "moe-autoencoder": ("moe-autoencoder", {"standardize": True}, "exp", {}),
     "knn": ("knn", {"standardize": True}, "exp", {}),
