@@ -370,6 +370,13 @@ class Auditor(Strategy[O]):
         demonstrations they are. What was yielded before a crash is kept.
         """
 
+    def lead(self, members: MappingOf[str, Auditor[Any]]) -> None:
+        """Take the auditors, by id, that an option made with `members=True` names.
+
+        They run under this one alone, each on a `target.part` of its budget.
+        """
+        raise NotImplementedError(f"{type(self).__name__} leads no other auditors")
+
 
 class Triage(Strategy[O]):
     """Puts confirmed flaws in the order in which they deserve attention."""

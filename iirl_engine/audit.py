@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iirl_engine.api import Auditor, Autoencoders, Context
+from iirl_engine.api import Auditor, Autoencoders, Context, Encoder
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import told
 from iirl_engine.formula import Formula, formula_of
@@ -28,6 +28,7 @@ from iirl_engine.records import (
     Flaws,
     Suspects,
 )
+from iirl_engine.regions import region_scale
 from iirl_engine.reward import RewardModel
 from iirl_engine.uncertainty import Sample
 
@@ -170,12 +171,106 @@ class Target:
         """Pay for work inside the model: a bound of the reward over a box costs one query."""
         self._spend(count)
 
+    @property
+    def scale(self) -> float:
+        """How far apart two flaws of one region may lie, see `iirl_engine.regions`."""
+        return region_scale(self._model)
+
+    @property
+    def uncertainty_price(self) -> int:
+        """Queries that the uncertainty of a state costs: 1 where the encoder measures its own."""
+        return int(type(self._model.encoder).uncertainty is not Encoder.uncertainty)
+
+    def uncertainty(self, states: Tensor) -> Tensor:
+        """Return how little the reward can be relied on, `[n]` in [0, 1]; see the price."""
+        self._spend(self.uncertainty_price * len(states))
+        return self._model.uncertainty(states)
+
+    def coverage(self, states: Tensor) -> Tensor:
+        """Return how thoroughly audits, this one included, probed the surroundings; free.
+
+        `[n]` in [0, 1], see `iirl_engine.uncertainty`.
+        """
+        probes = np.concatenate([self._model.probes, self.probes])
+        with torch.no_grad():
+            return self._model.evolve(probes=probes).coverage(states)
+
+    def part(
+        self, budget: int, low: Tensor | None = None, high: Tensor | None = None
+    ) -> PartOfTarget:
+        """Return the same target with a share of the budget, for an auditor that this one leads.
+
+        Parameters
+        ----------
+        budget
+            Queries that may be spent on it, at most those left here; they are billed here too.
+        low, high
+            `[d]` corners of a part of the domain, for its own; None for the whole.
+        """
+        return PartOfTarget(self, budget, low, high)
+
     def _spend(self, count: int, states: Tensor | None = None) -> None:
         if count > self.remaining:
             raise BudgetExceeded(f"asked for {count} queries with {self.remaining} left")
         self.queries += count
         if states is not None:
             self._probes.add(states)
+
+
+class PartOfTarget(Target):
+    """A share of a target's budget, and maybe a part of its domain; it knows the flaws it saw."""
+
+    def __init__(self, whole: Target, budget: int, low: Tensor | None, high: Tensor | None) -> None:
+        super().__init__(whole._model, whole.floor, min(budget, whole.remaining))
+        self._whole = whole
+        self._low, self._high = low, high
+        self._flaws: list[Tensor] = []
+
+    @property
+    def low(self) -> Tensor:
+        return self._whole.low if self._low is None else self._low.clone()
+
+    @property
+    def high(self) -> Tensor:
+        return self._whole.high if self._high is None else self._high.clone()
+
+    @property
+    def remaining(self) -> int:
+        return min(self.budget - self.queries, self._whole.remaining)
+
+    @property
+    def flaws(self) -> Tensor:
+        """`[m, d]` the flaws among the states whose reward was asked for."""
+        none = torch.empty((0, self._model.width), dtype=torch.float64)
+        return torch.cat([none, *self._flaws])
+
+    def reward(self, states: Tensor) -> Tensor:
+        reward = super().reward(states)
+        self._watch(states, reward)
+        return reward
+
+    def reward_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        reward, gradient = super().reward_and_gradient(states)
+        self._watch(states, reward)
+        return reward, gradient
+
+    def survey(self, draws: Tensor) -> Tensor:
+        before = self.draws, self.flawed
+        flaws = super().survey(draws)
+        # Draws from a part of the domain say nothing of the whole.
+        if self._low is None and self._high is None:
+            self._whole.draws += self.draws - before[0]
+            self._whole.flawed += self.flawed - before[1]
+        return flaws
+
+    def _watch(self, states: Tensor, reward: Tensor) -> None:
+        endorsed = states.detach()[reward > self.floor]
+        if len(endorsed):
+            self._flaws.append(endorsed[self.violation(endorsed) > 0].clone())
+
+    def _spend(self, count: int, states: Tensor | None = None) -> None:
+        super()._spend(count, states)
+        self._whole._spend(count, states)
 
 
 class _Billed(Autoencoders):

@@ -16,7 +16,14 @@ from typing import Any, Literal
 import attrs
 
 from iirl_engine.errors import ChainError, Problem, UsageError, did_you_mean
-from iirl_engine.options import build_options, described, dump_options, key_text, option
+from iirl_engine.options import (
+    build_options,
+    described,
+    dump_options,
+    key_text,
+    members_of,
+    option,
+)
 from iirl_engine.plugins import Plugins
 from iirl_engine.records import Domain
 from iirl_engine.registry import Entry, Registry, UnknownStrategy
@@ -233,7 +240,27 @@ class _Checker:
                 )
             elif isinstance(own, str):
                 taken[own] = path
+        self._members(name, steps)
         return tuple(steps)
+
+    def _members(self, table: str, steps: Sequence[Step | None]) -> None:
+        """Check the steps that run under another one of their table."""
+        leaders: dict[str, str] = {}
+        there = {index: step for index, step in enumerate(steps) if step is not None}
+        leading = {step.id for step in there.values() if any(members_of(step.options))}
+        ids = [step.id for step in there.values() if step.id not in leading]
+        for index, step in there.items():
+            for place, name in members_of(step.options):
+                path = f"{table}[{index}].{place}"
+                if name not in ids:
+                    kind = "leads others itself" if name in leading else "is the id of none"
+                    message = f"must name another [[{table}]] step: {name!r} {kind}"
+                    hint = did_you_mean(name, ids) or f"known: {', '.join(ids) or 'none'}"
+                    self.problems.append(Problem(path, message, hint))
+                elif name in leaders:
+                    message = f"must not name {name!r} again: it runs under {leaders[name]} already"
+                    self.problems.append(Problem(path, message, "name each step once"))
+                leaders.setdefault(name, step.id)
 
     def _step(self, kind: str, table: dict[str, Any], path: str) -> Step | None:
         use, given = table.get("use"), table.get("id")

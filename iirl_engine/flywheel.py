@@ -47,7 +47,7 @@ from iirl_engine.records import (
     RoundFinished,
     RunStarted,
 )
-from iirl_engine.redteam import RedTeam, summary_of
+from iirl_engine.redteam import RedTeam, built_auditors, summary_of
 from iirl_engine.regions import describe, group_open
 from iirl_engine.release import (
     Provenance,
@@ -163,7 +163,7 @@ class _Run:
         """Build every strategy, then turn until a round confirms nothing or none is left."""
         executor = self.chain.executor
         self.team = RedTeam(
-            _built(self.chain.audits),
+            built_auditors(self.chain.audits),
             (executor, executor.build()),
             self.settings.floor,
             self.settings.seed,

@@ -50,6 +50,7 @@ def option(
     le: float | None = None,
     lt: float | None = None,
     path: bool = False,
+    members: bool = False,
 ) -> Any:
     """Declare one option of a strategy.
 
@@ -63,6 +64,8 @@ def option(
         Limits of a number, or of each number of a tuple.
     path
         The option names an existing file; a relative one starts at the chain file's folder.
+    members
+        The option holds ids of other steps of the same table, which then run under this one.
     """
     limits = {
         name: limit
@@ -78,7 +81,7 @@ def option(
     return attrs.field(
         default=default,
         validator=validate,
-        metadata={"help": help, "limits": limits, "path": path},
+        metadata={"help": help, "limits": limits, "path": path, "members": members},
     )
 
 
@@ -142,6 +145,14 @@ def build_options(
             found.append(Problem(path, f"{type(error).__name__}: {error}"))
     problems.extend(found)
     return None
+
+
+def members_of(options: Any) -> Iterator[tuple[str, str]]:
+    """Yield (place in the options, id) of each step that is to run under the one that has them."""
+    for attribute in attrs.fields(type(options)):
+        if attribute.metadata.get("members"):
+            for index, name in enumerate(getattr(options, attribute.name)):
+                yield f"{attribute.name}[{index}]", name
 
 
 def dump_options(options: Any) -> dict[str, Any]:

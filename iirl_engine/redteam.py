@@ -13,8 +13,21 @@ from iirl_engine.audit import AuditJob, Verified, evidence, run_audit
 from iirl_engine.blame import blame
 from iirl_engine.chain import Step
 from iirl_engine.knowledge import Knowledge
+from iirl_engine.options import members_of
 from iirl_engine.records import AuditResult, AuditSummary
 from iirl_engine.reward import RewardModel
+
+
+def built_auditors(steps: Sequence[Step]) -> list[tuple[Step, Any]]:
+    """Return (step, auditor) of a chain; those that run under another one are handed to it."""
+    built = {step.id: step.build() for step in steps}
+    led: set[str] = set()
+    for step in steps:
+        if names := [name for _, name in members_of(step.options)]:
+            with blame(step, "lead its members"):
+                built[step.id].lead({name: built[name] for name in names})
+            led.update(names)
+    return [(step, built[step.id]) for step in steps if step.id not in led]
 
 
 @attrs.frozen(eq=False)

@@ -30,7 +30,7 @@ from iirl_engine.layout import (
     STABLE,
 )
 from iirl_engine.records import Concern, Flaws, Region, Round
-from iirl_engine.redteam import RedTeam, summary_of
+from iirl_engine.redteam import RedTeam, built_auditors, summary_of
 from iirl_engine.regions import describe, group_open
 from iirl_engine.release import load_release, read_manifest, stable_folder, write_synced
 from iirl_engine.remaining import unseen
@@ -252,7 +252,7 @@ def _audit(
     started = time.process_time()
     floor = chain.settings.floor
     team = RedTeam(
-        [(step, step.build()) for step in chain.audits],
+        built_auditors(chain.audits),
         (chain.executor, chain.executor.build()),
         floor,
         seed,

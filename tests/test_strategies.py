@@ -54,6 +54,7 @@ def test_a_chain_of_installed_strategies_is_checked_and_comes_back_from_its_dump
             "same length",
             "must differ",
             "must have",
+            "must name",
             "must rise",
             "must not",
         )

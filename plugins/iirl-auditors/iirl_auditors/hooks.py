@@ -15,6 +15,7 @@ def iirl_auditors() -> Iterator[Offer]:
     yield from _out_of_distribution()
     yield from _gradient_extrapolation()
     yield from _adversarial()
+    yield from _blue_team()
 
 
 def _out_of_distribution() -> Iterator[Offer]:
@@ -74,4 +75,14 @@ def _adversarial() -> Iterator[Offer]:
         f"{package}.trivial:Trivial",
         f"{package}.options:TrivialOptions",
         "adversarial: what standing still, frozen and permuted features and replays earn",
+    )
+
+
+def _blue_team() -> Iterator[Offer]:
+    package = "iirl_auditors.blue_team"
+    yield Offer(
+        "coverage",
+        f"{package}.coverage:Coverage",
+        f"{package}.options:CoverageOptions",
+        "blue team: one budget for several auditors, where least is known",
     )
