@@ -4,11 +4,15 @@ A detector scores how unlike the demonstrations a state is; the unit of a score 
 itself. Its rank among the scores of demonstrations that the detector never saw does: that is a
 p-value, whatever the detector and whatever the distribution of the demonstrations.
 
+States of one episode resemble each other, so that a thousand states of one episode are far from a
+thousand independent states. Where episodes are known they are what is exchangeable, and a p-value
+counts episodes; otherwise it counts states, and holds as far as these are drawn independently.
+
 Which function is right depends on how a state came about.
 
 - *Proposed*: chosen without looking at its score or at the calibration scores. `p_values`, and
   `discoveries` over everything that was proposed.
-- *Best of a search* that looked at states settled beforehand, such as points on a ray:
+- *Best of a search* that scored states settled beforehand, such as points on a ray:
   `best_of_p_values`. Ordinary p-values are invalid, for the best of many is extreme by selection.
 - *An adaptive search*, where each state looked at depends on the scores before it: no count of
   states makes up for that. Run the same search among held-out demonstrations as often as possible,
@@ -19,6 +23,8 @@ References
 - Vovk, Gammerman & Shafer. Algorithmic Learning in a Random World. Springer, 2005.
 - Bates, Candès, Lei, Romano & Sesia. Testing for outliers with conformal p-values. Annals of
   Statistics 51, 2023. https://arxiv.org/abs/2104.08279
+- Lee, Barber & Willett. Distribution-free inference with hierarchical data. 2023.
+  https://arxiv.org/abs/2306.06342
 - Benjamini & Hochberg. Controlling the false discovery rate. JRSS B 57, 1995.
 - Westfall & Young. Resampling-Based Multiple Testing. Wiley, 1993.
 """
@@ -35,6 +41,7 @@ from scipy.stats import false_discovery_control
 from iirl_engine.records import Demonstrations
 
 Array = NDArray[np.float64]
+Episodes = NDArray[np.int64]
 
 # The share of the demonstrations that is set aside where none is held out yet.
 _SET_ASIDE = 1 / 3
@@ -42,12 +49,15 @@ _SET_ASIDE = 1 / 3
 _ROUNDING = 1 + 1e-12
 
 
-def p_values(calibration: Array, scores: Array) -> Array:
-    """Return the split-conformal p-value of each score, in [1 / (n + 1), 1].
+def p_values(calibration: Array, scores: Array, episode: Episodes | None = None) -> Array:
+    """Return the split-conformal p-value of each score, in [1 / (K + 1), 1].
 
-        p(s) = (1 + #{i : calibration_i >= s}) / (n + 1)
+        p(s) = (1 + sum_k share_k(s)) / (K + 1)
 
-    When a state is exchangeable with the n calibration states, P(p <= a) <= a for every a.
+    share_k(s) is the share of calibration episode k with a score of at least s, and K the number of
+    episodes. Without episodes every state is one of its own, share_k is 0 or 1, and p the usual
+    rank. When the state in question is of an episode that is exchangeable with the K others,
+    P(p <= a) <= a for every a (Lee, Barber & Willett 2023).
 
     Parameters
     ----------
@@ -56,51 +66,51 @@ def p_values(calibration: Array, scores: Array) -> Array:
         fitted on; the higher, the more unlike. NaN counts as infinitely unlike.
     scores
         `[m]` scores of the states in question; NaN is no evidence, its p-value is 1.
+    episode
+        `[n]` episode of each calibration score, or None.
 
     Examples
     --------
-    >>> p_values(np.array([0.1, 0.2, 0.3]), np.array([0.9, 0.2, np.nan]))
+    >>> scores = np.array([0.9, 0.2, np.nan])
+    >>> p_values(np.array([0.1, 0.2, 0.3]), scores)
     array([0.25, 0.75, 1.  ])
+    >>> p_values(np.array([0.1, 0.2, 0.3]), scores, np.array([7, 7, 8]))
+    array([0.33333333, 0.83333333, 1.        ])
     """
-    p = (1.0 + _as_extreme(calibration, scores)) / (len(calibration) + 1.0)
-    return np.where(np.isnan(scores), 1.0, p)
+    count, weight = len(calibration), np.ones(len(calibration))
+    if episode is not None:
+        _, place, size = np.unique(episode, return_inverse=True, return_counts=True)
+        count, weight = len(size), 1.0 / size[place]
+    known = np.where(np.isnan(calibration), np.inf, calibration)
+    order = np.argsort(known, kind="stable")
+    # Weight of all calibration scores from the j-th lowest on, for j = 0..n.
+    above = np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)
+    p = (1.0 + above[np.searchsorted(known[order], scores, side="left")]) / (count + 1.0)
+    return np.where(np.isnan(scores), 1.0, np.minimum(p, 1.0))
 
 
-def best_of_p_values(calibration: Array, best: Array, looked_at: int) -> Array:
-    """Return the p-value of each score that is the best of `looked_at` others, in (0, 1].
+def best_of_p_values(p: Array, looked_at: int) -> Array:
+    """Return the p-value of a state that was chosen among `looked_at` for its score.
 
-    It is the probability that the best of m fresh demonstrations is as extreme among the n
-    calibration scores (max-statistic; Westfall & Young 1993). With r = #{calibration >= best} that
-    is the probability that not all of the r + 1 most extreme of n + m exchangeable scores belong
-    to the calibration:
+        p_best = min(1, m p)
 
-        p = 1 - prod_{j = 0..r} (n - j) / (n + m - j)
-
-    It equals the ordinary p-value for m = 1, and while it is small it is about m times that: the
-    union bound, which states that depend on each other, such as points on one ray, cannot exceed.
-    It holds for whichever of the m states is reported, if the m were settled before any was scored.
+    The probability that the best of m fresh demonstrations is as extreme is at most that
+    (max-statistic; Westfall & Young 1993), however the m depend on each other. It holds for
+    whichever of the m is reported, if they were settled before any was scored.
 
     Parameters
     ----------
-    calibration
-        `[n]` as in `p_values`.
-    best
-        `[k]` the highest score of each search, or a lower one of the same search.
+    p
+        `[k]` ordinary p-values of the chosen states, one of each search.
     looked_at
         m >= 1: how many states each search scored.
 
     Examples
     --------
-    >>> best_of_p_values(np.arange(99.0), np.array([200.0]), 1).round(6)
-    array([0.01])
-    >>> best_of_p_values(np.arange(99.0), np.array([200.0]), 33).round(6)
-    array([0.25])
+    >>> best_of_p_values(np.array([0.001, 0.3]), 8)
+    array([0.008, 1.   ])
     """
-    n, m = len(calibration), looked_at
-    j = np.arange(n + 1)
-    all_in_calibration = np.cumprod((n - j) / (n + m - j))
-    p = 1.0 - all_in_calibration[_as_extreme(calibration, best)]
-    return np.where(np.isnan(best), 1.0, p)
+    return np.minimum(1.0, looked_at * p)
 
 
 def discoveries(p: Array, level: float) -> NDArray[np.bool_]:
@@ -125,7 +135,10 @@ def discoveries(p: Array, level: float) -> NDArray[np.bool_]:
 
 
 def fewest(level: float) -> int:
-    """Return how many calibration scores it takes for any p-value to be as small as `level`."""
+    """Return how many calibration units it takes for any p-value to be as small as `level`.
+
+    Units are episodes, or states where episodes are not known.
+    """
     return math.ceil(1 / level * (1 - 1e-12)) - 1
 
 
@@ -137,19 +150,33 @@ class Split:
     ----------
     fit, calibration
         `[k, d]` and `[n, d]` expert states; no state, and no episode, is in both.
+    episode
+        `[n]` episode of each calibration state; None where states are the units.
     """
 
     fit: Array
     calibration: Array
+    episode: Episodes | None
+
+    @property
+    def units(self) -> int:
+        """How many episodes, or else states, there are to calibrate with."""
+        return len(self.calibration) if self.episode is None else len(np.unique(self.episode))
 
 
-def split(demonstrations: Demonstrations, level: float, generator: np.random.Generator) -> Split:
+def split(
+    demonstrations: Demonstrations,
+    level: float,
+    generator: np.random.Generator,
+    *,
+    by_episode: bool = True,
+) -> Split:
     """Return what a detector may be fitted on, and what its scores are calibrated with.
 
     The held-out demonstrations calibrate where there are enough of them for `level`. Otherwise a
-    third of the expert states does, or as many as `level` takes, but never more than half; whole
-    episodes where these are known, because a state's neighbours in time would make it look more
-    like the demonstrations than a fresh state does.
+    third of the expert states does, or as much as `level` takes, but never more than half. Whole
+    episodes are set aside where they are known: a state's neighbours in time would make it look
+    more like the demonstrations than a fresh state does.
 
     Parameters
     ----------
@@ -159,24 +186,23 @@ def split(demonstrations: Demonstrations, level: float, generator: np.random.Gen
         The smallest p-value that is asked for, in (0, 1).
     generator
         Decides which states are set aside.
+    by_episode
+        Whether p-values shall count episodes, where these are known. Otherwise they count states,
+        as though the states of an episode were independent.
     """
-    states, needed = demonstrations.states, fewest(level)
-    if len(demonstrations.held_out) >= needed:
-        return Split(states, demonstrations.held_out)
-    wanted = min(max(math.ceil(_SET_ASIDE * len(states)), needed), len(states) // 2)
-    aside = np.zeros(len(states), dtype=np.bool_)
-    episode = demonstrations.episode
-    if episode is None or len(np.unique(episode)) == 1:
-        aside[generator.permutation(len(states))[:wanted]] = True
+    states, episode, needed = demonstrations.states, demonstrations.episode, fewest(level)
+    known = episode is not None
+    ready = Split(
+        states, demonstrations.held_out, demonstrations.held_out_episode if by_episode else None
+    )
+    if ready.units >= needed and not (by_episode and known and ready.episode is None):
+        return ready
+    if episode is None or (not by_episode and len(np.unique(episode)) == 1):
+        groups = np.arange(len(states))
     else:
-        names, counts = np.unique(episode, return_counts=True)
-        order = generator.permutation(len(names))
-        enough = int(np.searchsorted(np.cumsum(counts[order]), wanted)) + 1
-        aside = np.isin(episode, names[order[: min(enough, len(names) - 1)]])
-    return Split(states[~aside], states[aside])
-
-
-def _as_extreme(calibration: Array, scores: Array) -> NDArray[np.int64]:
-    """Return how many calibration scores are at least as high as each score, `[m]`."""
-    ordered = np.sort(np.where(np.isnan(calibration), np.inf, calibration))
-    return np.asarray(len(ordered) - np.searchsorted(ordered, scores, side="left"))
+        groups = episode
+    names = generator.permutation(np.unique(groups))
+    wanted = min(max(math.ceil(_SET_ASIDE * len(names)), needed), len(names) // 2)
+    aside = np.isin(groups, names[:wanted])
+    of_episode = episode[aside] if episode is not None and by_episode else None
+    return Split(states[~aside], states[aside], of_episode)

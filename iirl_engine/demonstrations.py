@@ -128,7 +128,11 @@ def hold_out(
     if len(chosen) == 0:
         return demonstrations
     out = np.isin(groups, chosen)
-    return attrs.evolve(take(demonstrations, ~out), held_out=read_only(demonstrations.states[out]))
+    return attrs.evolve(
+        take(demonstrations, ~out),
+        held_out=read_only(demonstrations.states[out]),
+        held_out_episode=None if demonstrations.episode is None else read_only(groups[out]),
+    )
 
 
 def take(demonstrations: Demonstrations, rows: NDArray[np.bool_]) -> Demonstrations:

@@ -87,6 +87,8 @@ class Demonstrations:
         Where auditors may look, when the source knows it.
     origin
         Where the data came from, for reports.
+    held_out_episode
+        `[m]` episode of each held-out state, or None.
     weights, negative_weights
         `[n]` and `[m]` >= 0: how much each state counts in eq. 2, by the source's judgement; the
         engine multiplies them by the schedule's β. None where all are 1.
@@ -104,6 +106,7 @@ class Demonstrations:
     origin: str = ""
     weights: Array | None = None
     negative_weights: Array | None = None
+    held_out_episode: NDArray[np.int64] | None = None
 
     @functools.cached_property
     def support(self) -> Support:
@@ -118,7 +121,10 @@ class Demonstrations:
         import numpy as np
 
         digest = hashlib.sha256(repr(self.feature_names).encode())
-        names = "states held_out known_good negatives t episode weights negative_weights"
+        names = (
+            "states held_out held_out_episode known_good negatives t episode weights "
+            "negative_weights"
+        )
         for name in names.split():
             array = getattr(self, name)
             if array is not None:

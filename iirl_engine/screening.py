@@ -78,7 +78,12 @@ def screen(data: Demonstrations, norms: Mapping[str, Any]) -> tuple[Demonstratio
     left = data if kept.all() else take(data, kept)
     if len(data.held_out):
         allowed = ~np.any(list(_forbidden(norms, data.held_out).values()), axis=0)
-        left = attrs.evolve(left, held_out=read_only(data.held_out[allowed]))
+        episode = data.held_out_episode
+        left = attrs.evolve(
+            left,
+            held_out=read_only(data.held_out[allowed]),
+            held_out_episode=None if episode is None else read_only(episode[allowed]),
+        )
     covered, span = _coverage(data, left)
     return left, Screening(
         loaded=len(data.states),

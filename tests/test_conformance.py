@@ -45,7 +45,7 @@ def test_the_encoders_conform(check: Check) -> None:
     check()
 
 
-@conformance("iirl-auditors")
+@conformance("iirl-auditors", examples={"flow": {"steps": 50}, "isolation-forest": {"trees": 20}})
 def test_the_auditors_conform(check: Check) -> None:
     check()
 

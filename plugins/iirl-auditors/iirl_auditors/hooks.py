@@ -26,6 +26,42 @@ def _out_of_distribution() -> Iterator[Offer]:
         f"{package}.options:SobolOptions",
         "out-of-distribution: space-filling probes of the domain",
     )
+    yield Offer(
+        "knn",
+        f"{package}.knn:Knn",
+        f"{package}.options:KnnOptions",
+        "out-of-distribution: far from the nearest expert states",
+    )
+    yield Offer(
+        "lof",
+        f"{package}.lof:Lof",
+        f"{package}.options:LofOptions",
+        "out-of-distribution: in emptier surroundings than expert states nearby",
+    )
+    yield Offer(
+        "gmm",
+        f"{package}.gmm:Gmm",
+        f"{package}.options:GmmOptions",
+        "out-of-distribution: unlikely under a mixture of Gaussians",
+    )
+    yield Offer(
+        "mahalanobis",
+        f"{package}.mahalanobis:Mahalanobis",
+        f"{package}.options:MahalanobisOptions",
+        "out-of-distribution: features that do not vary together as the expert's do",
+    )
+    yield Offer(
+        "isolation-forest",
+        f"{package}.isolation_forest:IsolationForest",
+        f"{package}.options:IsolationForestOptions",
+        "out-of-distribution: parted from expert states by few random cuts",
+    )
+    yield Offer(
+        "flow",
+        f"{package}.flow:Flow",
+        f"{package}.options:FlowOptions",
+        "out-of-distribution: unlikely under a normalizing flow (needs zuko)",
+    )
 
 
 def _gradient_extrapolation() -> Iterator[Offer]:

@@ -24,7 +24,21 @@ from iirl_auditors.gradient_extrapolation.options import (
 )
 from iirl_auditors.gradient_extrapolation.ray import Ray, ray
 from iirl_auditors.gradient_extrapolation.saturation import Saturation
-from iirl_auditors.out_of_distribution.options import SobolOptions
+from iirl_auditors.out_of_distribution.flow import Flow
+from iirl_auditors.out_of_distribution.gmm import Gmm
+from iirl_auditors.out_of_distribution.isolation_forest import IsolationForest
+from iirl_auditors.out_of_distribution.knn import Knn
+from iirl_auditors.out_of_distribution.lof import Lof
+from iirl_auditors.out_of_distribution.mahalanobis import Mahalanobis
+from iirl_auditors.out_of_distribution.options import (
+    FlowOptions,
+    GmmOptions,
+    IsolationForestOptions,
+    KnnOptions,
+    LofOptions,
+    MahalanobisOptions,
+    SobolOptions,
+)
 from iirl_auditors.out_of_distribution.sobol import Sobol
 from iirl_engine.audit import AuditJob, BudgetExceeded, Target, run_audit, verify
 from iirl_engine.builtin.norms import SupportNorm
@@ -36,6 +50,12 @@ from iirl_engine.testing.worlds import OneMinus
 FLOOR = 0.01
 AUDITORS: list[tuple[Any, Any]] = [
     (Sobol, SobolOptions(budget=1000)),
+    (Knn, KnnOptions(budget=1000)),
+    (Lof, LofOptions(budget=1000)),
+    (Gmm, GmmOptions(budget=1000)),
+    (Mahalanobis, MahalanobisOptions(budget=1000)),
+    (IsolationForest, IsolationForestOptions(budget=1000, trees=20)),
+    (Flow, FlowOptions(budget=1000, steps=20)),
     (Ray, RayOptions(budget=1000, steps=8)),
     (GradientFlow, GradientFlowOptions(budget=1000, steps=8)),
     (Lipschitz, LipschitzOptions(budget=1000)),
