@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from iirl_certify.options import BranchAndBoundOptions
 from iirl_engine import Offer, hookimpl
 
 IIRL_API = 1
@@ -16,7 +15,7 @@ def iirl_auditors() -> Iterator[Offer]:
     yield Offer(
         "branch-and-bound",
         "iirl_certify.auditor:BranchAndBound",
-        BranchAndBoundOptions,
+        "iirl_certify.options:BranchAndBoundOptions",
         "adversarial: proves the domain free of flaws box by box, or finds them",
     )
 
