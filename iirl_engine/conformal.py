@@ -14,9 +14,9 @@ Which function is right depends on how a state came about.
   `discoveries` over everything that was proposed.
 - *Best of a search* that scored states settled beforehand, such as points on a ray:
   `best_of_p_values`. Ordinary p-values are invalid, for the best of many is extreme by selection.
-- *An adaptive search*, where each state looked at depends on the scores before it: no count of
-  states makes up for that. Run the same search among held-out demonstrations as often as possible,
-  and give `p_values` the best score of each of these runs as the calibration.
+- *An adaptive search*, where each state looked at depends on the scores before it: a count of
+  states promises nothing there. Run the same search among held-out demonstrations as often as
+  possible, and give `p_values` the best score of each of these runs as the calibration.
 
 References
 ----------
@@ -173,10 +173,10 @@ def split(
 ) -> Split:
     """Return what a detector may be fitted on, and what its scores are calibrated with.
 
-    The held-out demonstrations calibrate where there are enough of them for `level`. Otherwise a
-    third of the expert states does, or as much as `level` takes, but never more than half. Whole
-    episodes are set aside where they are known: a state's neighbours in time would make it look
-    more like the demonstrations than a fresh state does.
+    The held-out demonstrations calibrate. Where there are not enough of them for `level`, expert
+    states are set aside as well: until a third calibrates, or as much as `level` takes, but never
+    more than half. Whole episodes are set aside where they are known: a state's neighbours in time
+    would make it look more like the demonstrations than a fresh state does.
 
     Parameters
     ----------
@@ -190,19 +190,27 @@ def split(
         Whether p-values shall count episodes, where these are known. Otherwise they count states,
         as though the states of an episode were independent.
     """
-    states, episode, needed = demonstrations.states, demonstrations.episode, fewest(level)
-    known = episode is not None
-    ready = Split(
-        states, demonstrations.held_out, demonstrations.held_out_episode if by_episode else None
-    )
-    if ready.units >= needed and not (by_episode and known and ready.episode is None):
-        return ready
+    states, episode = demonstrations.states, demonstrations.episode
+    held_out, held_episode = demonstrations.held_out, demonstrations.held_out_episode
+    if not by_episode or episode is None:
+        held_episode = None
+    elif held_episode is None:  # of unknown episodes, which might be those of other states
+        held_out, held_episode = held_out[:0], episode[:0]
+    held = len(held_out if held_episode is None else np.unique(held_episode))
+    needed = fewest(level)
+    if held >= needed:
+        return Split(states, held_out, held_episode)
     if episode is None or (not by_episode and len(np.unique(episode)) == 1):
         groups = np.arange(len(states))
     else:
         groups = episode
     names = generator.permutation(np.unique(groups))
-    wanted = min(max(math.ceil(_SET_ASIDE * len(names)), needed), len(names) // 2)
-    aside = np.isin(groups, names[:wanted])
-    of_episode = episode[aside] if episode is not None and by_episode else None
-    return Split(states[~aside], states[aside], of_episode)
+    wanted = max(math.ceil(_SET_ASIDE * len(names)), needed) - held
+    aside = np.isin(groups, names[: max(0, min(wanted, len(names) // 2))])
+    return Split(
+        states[~aside],
+        np.concatenate([held_out, states[aside]]),
+        None
+        if held_episode is None or episode is None
+        else np.concatenate([held_episode, episode[aside]]),
+    )

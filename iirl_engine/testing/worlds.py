@@ -21,7 +21,7 @@ from iirl_engine import api
 from iirl_engine.api import Code, Context
 from iirl_engine.builtin.norms import BoxNorm, SupportNorm
 from iirl_engine.builtin.options import BoxOptions, SupportOptions
-from iirl_engine.demonstrations import check
+from iirl_engine.demonstrations import check, widened_range
 from iirl_engine.options import NoOptions
 from iirl_engine.records import Demonstrations, Domain
 from iirl_engine.reward import RewardModel
@@ -110,6 +110,16 @@ class World(abc.ABC):
 
     def __str__(self) -> str:
         return type(self).__name__
+
+
+def flat(states: NDArray[np.float64]) -> RewardModel:
+    """Return a reward of 0.5 everywhere, with `states [n, d]` for experts and a tight support."""
+    experts = check(states)
+    support = SupportNorm(SupportOptions(boundary=0.1))
+    support.fit(experts, Context("norm", "support", 0, 0))
+    reward = Given(lambda asked: torch.full_like(asked[:, 0], 0.5) + 0 * asked.sum(dim=1))
+    mapping, domain = OneMinus(NoOptions()), widened_range(experts.states)
+    return RewardModel(reward, mapping, {"support": support}, experts, domain)
 
 
 class Bowl(World):

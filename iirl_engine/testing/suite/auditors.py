@@ -15,7 +15,7 @@ from iirl_engine.records import AuditResult
 from iirl_engine.reward import RewardModel
 from iirl_engine.testing.kit import NotApplicable, Subject, check, require
 from iirl_engine.testing.suite.process_state import kept
-from iirl_engine.testing.worlds import FLOOR, WORLDS, Bowl, Cliff, Given, World
+from iirl_engine.testing.worlds import FLOOR, WORLDS, Bowl, Cliff, Given, World, flat
 
 BUDGET = 4096
 
@@ -155,6 +155,25 @@ def bad_rewards_are_survived(subject: Subject) -> None:
         world.model.encoder = Given(functools.partial(_constant, value))
         result = audit(subject, world.model)
         require(result.status != "crashed", f"with a reward of {value}: {result.reason}")
+
+
+@check("auditor")
+def awkward_demonstrations_are_survived(subject: Subject) -> None:
+    """One state or a few, constant features, states twice, more features than states: no crash."""
+    rng = np.random.default_rng(0)
+    kinds = {
+        "a single state": rng.normal(size=(1, 3)),
+        "five states of one feature": rng.normal(size=(5, 1)),
+        "one constant feature": np.c_[rng.normal(size=(30, 2)), np.zeros(30)],
+        "constant features": np.full((30, 2), 2.5),
+        "every state twice": np.repeat(rng.normal(size=(20, 2)), 2, axis=0),
+        "64 features of five states": rng.normal(size=(5, 64)),
+    }
+    for kind, states in kinds.items():
+        result = audit(subject, flat(states), budget=200)
+        require(result.status != "crashed", f"with {kind}: {result.reason}")
+        require(result.status != "over-budget", f"with {kind} it {result.reason}")
+        require(bool(np.isfinite(result.states).all()), f"with {kind} it reports NaN or Inf")
 
 
 @check("auditor")
