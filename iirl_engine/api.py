@@ -214,6 +214,15 @@ class Encoder(Strategy[O]):
         """
         return None
 
+    def loss_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return L of each of finite `states [n, d]`, `[n]`, and its gradient `[n, d]`.
+
+        For encoders that know it in closed form: the engine asks when an auditor wants the
+        reward's gradient. It must be the one that autograd finds. None, the default, has the
+        engine differentiate `encode`.
+        """
+        return None
+
     def autoencoders(self) -> Autoencoders | None:
         """Return the autoencoder experts whose error of reconstruction is the loss, if it has any.
 

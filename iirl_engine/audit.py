@@ -29,7 +29,7 @@ from iirl_engine.records import (
     Suspects,
 )
 from iirl_engine.regions import region_scale
-from iirl_engine.reward import RewardModel
+from iirl_engine.reward import RewardModel, value_and_gradient
 from iirl_engine.uncertainty import Sample
 
 # States that a concern keeps, at most.
@@ -118,7 +118,7 @@ class Target:
     def reward_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the reward `[n]` and its gradient `[n, d]`; costs 2 n queries."""
         self._spend(2 * len(states), states)
-        return _value_and_gradient(self._model.reward, states)
+        return self._model.reward_and_gradient(states)
 
     def survey(self, draws: Tensor) -> Tensor:
         """Return the flaws `[m, d]` among uniform draws `[n, d]` of the domain.
@@ -161,7 +161,7 @@ class Target:
 
     def violation_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the violation `[n]` of the worst norm and its gradient `[n, d]`; free."""
-        return _value_and_gradient(self._model.violation, states)
+        return value_and_gradient(self._model.violation, states)
 
     def formula(self) -> Formula:
         """Return the reward as plain data, for bounds over boxes; free, but see `spend`."""
@@ -518,16 +518,3 @@ def _told_by(context: Context, said: Concern, width: int) -> Concern:
         context.id,
         context.round,
     )
-
-
-def _value_and_gradient(
-    function: Callable[[Tensor], Tensor], states: Tensor
-) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        asked = states.detach().clone().requires_grad_(True)
-        value = function(asked)
-        if not value.requires_grad:
-            return value.detach(), torch.zeros_like(asked)
-        (gradient,) = torch.autograd.grad(value.sum(), asked)
-    # Where a gradient cannot be told there is no direction; the search goes on elsewhere.
-    return value.detach(), torch.where(torch.isfinite(gradient), gradient, 0.0)

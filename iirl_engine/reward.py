@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 import attrs
@@ -95,6 +95,39 @@ def _all_finite(numbers: Tensor) -> bool:
     A sum takes one pass and one answer, and a NaN or Inf among the numbers never leaves it.
     """
     return math.isfinite(numbers.detach().sum())
+
+
+def _known(states: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Return which states are finite, None when all are, and the states with 0 for the others."""
+    if _all_finite(states):
+        return None, states
+    finite = torch.isfinite(states).all(dim=1)
+    if broken := int((~finite).sum()):
+        log.warning("states with NaN or Inf get reward 0: %d", broken)
+    return finite, torch.where(finite[:, None], states, 0.0)
+
+
+def value_and_gradient(
+    function: Callable[[Tensor], Tensor], states: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return a function's values `[n]` at `states [n, d]` and, by autograd, its gradient `[n, d]`.
+
+    Where the gradient cannot be told it is 0.
+    """
+    with torch.enable_grad():
+        asked = states.detach().clone().requires_grad_(True)
+        value = function(asked)
+        if not value.requires_grad:
+            return value.detach(), torch.zeros_like(asked)
+        (gradient,) = torch.autograd.grad(value.sum(), asked)
+    return value.detach(), _told(gradient)
+
+
+def _told(gradient: Tensor) -> Tensor:
+    """Return 0 where a gradient is no number: there is no direction, and a search goes elsewhere."""
+    if _all_finite(gradient):
+        return gradient
+    return torch.where(torch.isfinite(gradient), gradient, 0.0)
 
 
 def violations(norms: Mapping[str, api.Norm[Any]], states: Tensor) -> dict[str, Tensor]:
@@ -332,13 +365,55 @@ class RewardModel:
 
     def reward(self, states: Tensor) -> Tensor:
         """Return the reward at full strength `[n]` of float64 tensors `[n, d]`, differentiable."""
-        finite: Tensor | None = None
-        if not _all_finite(states):
-            finite = torch.isfinite(states).all(dim=1)
-            if broken := int((~finite).sum()):
-                log.warning("states with NaN or Inf get reward 0: %d", broken)
-            states = torch.where(finite[:, None], states, 0.0)
-        base = reward = self.base(states)
+        finite, known = _known(states)
+        return self._corrected(finite, known, self.base(known))
+
+    def reward_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the reward at full strength `[n]` and its gradient `[n, d]`, without their graph.
+
+        Of float64 `states [n, d]`. Where the gradient cannot be told it is 0.
+        """
+        finite, known = _known(states.detach())
+        with torch.no_grad():
+            found = self.encoder.loss_and_gradient(known)
+        if found is None:
+            return value_and_gradient(self.reward, states)
+        loss, steepness = self._loss(found[0], known), found[1]
+        if not isinstance(steepness, Tensor) or steepness.shape != known.shape:
+            got = list(steepness.shape) if isinstance(steepness, Tensor) else type(steepness)
+            raise ValueError(f"the encoder's gradient must be {list(known.shape)}, got {got}")
+        with torch.enable_grad():
+            loss = loss.detach().requires_grad_(True)
+            asked = [loss]
+            if self._corrections:
+                known = known.clone().requires_grad_(True)
+                asked.append(known)
+            value = self._corrected(finite, known, self._mapped(loss, known))
+            if not value.requires_grad:
+                return value, torch.zeros_like(known)
+            slope, *beside = torch.autograd.grad(
+                value.sum(), asked, allow_unused=True, materialize_grads=True
+            )
+        gradient = steepness * slope[:, None]
+        for direct in beside:
+            gradient += direct
+        return value.detach(), _told(gradient)
+
+    def base(self, states: Tensor) -> Tensor:
+        """Return the reward before corrections, g(L(s)), `[n]`, of finite float64 states."""
+        return self._mapped(self._loss(self.encoder.encode(states).loss, states), states)
+
+    def _loss(self, loss: Any, states: Tensor) -> Tensor:
+        loss = _one_each(loss, states, "the encoder's loss")
+        # A mapping that cuts its answer to [0, 1] would take a loss of -Inf for the best of all.
+        return loss.nan_to_num(nan=torch.nan, posinf=torch.inf, neginf=torch.nan)
+
+    def _mapped(self, loss: Tensor, states: Tensor) -> Tensor:
+        return _one_each(self.mapping.map(loss), states, "the mapping")
+
+    def _corrected(self, finite: Tensor | None, states: Tensor, base: Tensor) -> Tensor:
+        """Return the base reward less the corrections, 0 where it is no number."""
+        reward = base
         for taken in self._suppressions(states, base):
             reward = reward - taken
         if finite is None and _all_finite(reward):
@@ -348,13 +423,6 @@ class RewardModel:
             log.warning("rewards that come out as NaN or Inf are 0: %d", unknown)
         kept = known if finite is None else finite & known
         return torch.where(kept, reward.clamp(0, 1), 0.0)
-
-    def base(self, states: Tensor) -> Tensor:
-        """Return the reward before corrections, g(L(s)), `[n]`, of finite float64 states."""
-        loss = _one_each(self.encoder.encode(states).loss, states, "the encoder's loss")
-        # A mapping that cuts its answer to [0, 1] would take a loss of -Inf for the best of all.
-        loss = loss.nan_to_num(nan=torch.nan, posinf=torch.inf, neginf=torch.nan)
-        return _one_each(self.mapping.map(loss), states, "the mapping")
 
     def violations(self, states: Tensor) -> dict[str, Tensor]:
         """Return the violation `[n]` of each norm; what cannot be told counts as forbidden."""

@@ -10,14 +10,12 @@ import functools
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
+
+from iirl_engine.neighbours import Neighbours
 
 Array = NDArray[np.float64]
 
-# Above this width a kd-tree visits nearly every point and tiled matrix products are faster.
-_TREE_WIDTH = 15
-_TILE = 2**22
 # Coordinates beyond this many units are cut, so that no square overflows.
 _FARTHEST = 1e150
 # Features whose middle is this many units from 0 are measured from there.
@@ -51,14 +49,14 @@ class Support:
     def nearest(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return distance `[n]` and row number `[n]` of the expert state nearest to each state."""
         scaled = self._scaled(states)
-        index = self._neighbours(scaled.detach(), 1)[:, 0]
+        index = self._neighbours.find(scaled.detach(), 1)[:, 0]
         apart = torch.linalg.vector_norm(scaled - self._points[index], dim=1)
         return apart * self._unit, index
 
     def neighbours(self, states: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return distances `[n, k]`, ascending, and row numbers `[n, k]` of the k nearest."""
         scaled = self._scaled(states)
-        index = self._neighbours(scaled.detach(), k)
+        index = self._neighbours.find(scaled.detach(), k)
         apart = torch.linalg.vector_norm(scaled[:, None] - self._points[index], dim=2)
         return apart * self._unit, index
 
@@ -67,7 +65,7 @@ class Support:
         """`[n]` distance of each expert state to the nearest other one; Inf when it is alone."""
         if len(self.states) == 1:
             return torch.full((1,), torch.inf, dtype=torch.float64)
-        index = self._neighbours(self._points, 2)
+        index = self._neighbours.find(self._points, 2)
         rows = torch.arange(len(index))
         other = torch.where(index[:, 0] == rows, index[:, 1], index[:, 0])
         apart: Tensor = torch.linalg.vector_norm(self._points - self._points[other], dim=1)
@@ -78,25 +76,8 @@ class Support:
         return scaled.clamp(-_FARTHEST, _FARTHEST)
 
     @functools.cached_property
-    def _tree(self) -> cKDTree:
-        return cKDTree(self._points.numpy())
-
-    def _neighbours(self, scaled: Tensor, k: int) -> Tensor:
-        if self._points.shape[1] <= _TREE_WIDTH:
-            _, index = self._tree.query(scaled.numpy(), k=[*range(1, k + 1)])
-            return torch.from_numpy(index.astype(np.int64))
-        tile = max(1, _TILE // len(self._points))
-        return torch.cat([self._by_product(part, k) for part in torch.split(scaled, tile)])
-
-    def _by_product(self, scaled: Tensor, k: int) -> Tensor:
-        """Shortlist by |q|^2 - 2qp + |p|^2, which rounds, then order exactly."""
-        centre = self._points.mean(dim=0)
-        points, queries = self._points - centre, scaled - centre
-        squared = points.square().sum(dim=1) - 2 * queries @ points.T
-        shortlist = squared.topk(min(k + 3, len(points)), largest=False).indices
-        apart = torch.linalg.vector_norm(scaled[:, None] - self._points[shortlist], dim=2)
-        order = apart.sort(dim=1, stable=True).indices[:, :k]
-        return shortlist.gather(1, order)
+    def _neighbours(self) -> Neighbours:
+        return Neighbours(self._points)
 
 
 def power_of_two(size: float) -> float:

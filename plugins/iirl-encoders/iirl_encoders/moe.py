@@ -48,6 +48,11 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
         features, mixed = mixed_by(scaled, self._layers)
         return Code(features, (scaled - mixed).square().mean(dim=1))
 
+    def loss_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        scaled = self._scale(states)
+        loss, gradient = error_and_gradient(scaled, self._layers)
+        return loss, self._scale.gradient(gradient, scaled, states)
+
     def uncertainty(self, states: Tensor) -> Tensor | None:
         """Return the disagreement of the experts' reconstructions; None when there is one."""
         if len(self._parameters["gate"]) == 1:
@@ -173,13 +178,41 @@ def mixture(scaled: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, T
 
 def mixed_by(scaled: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
     """Return what `mixture` does, of parameters that were laid out before."""
+    weights, units = gated(scaled, layers)
+    features = (units * weights[:, :, None]).flatten(1)
+    return features, (features @ layers.outer).add_(weights @ layers.outer_bias)
+
+
+def gated(scaled: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
+    """Return the gate's weights `[n, k]` and the experts' hidden units `[n, k, b]`."""
     # In place where autograd allows: at thousands of rows, fresh memory costs more than sums.
     weights = (scaled @ layers.gate).add_(layers.gate_bias).softmax(dim=1)
     units = (scaled @ layers.inner).add_(layers.inner_bias).relu_()
     experts = len(layers.gate_bias)
-    features = units.view(-1, experts, len(layers.inner_bias) // experts) * weights[:, :, None]
-    features = features.flatten(1)
-    return features, (features @ layers.outer).add_(weights @ layers.outer_bias)
+    return weights, units.view(-1, experts, len(layers.inner_bias) // experts)
+
+
+def error_and_gradient(scaled: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
+    """Return L `[n]` and its gradient `[n, d]`, of `scaled [n, d]`.
+
+    With the reconstruction m(s) = Σ_k w_k(s) D_k(E_k(s)) and the error r = s - m(s),
+
+        L = |r|^2 / d,        dL/ds = 2/d (r - (dm/ds)^T r),
+        (dm/ds)^T r = Σ_k w_k [A_k^T (1[u_k > 0] * B_k^T r) + (r.D_k - Σ_j w_j r.D_j) g_k]
+
+    for hidden units u_k = max(0, A_k s + a_k), D_k = B_k u_k + c_k and a gate w = softmax(g s + h).
+    """
+    weights, units = gated(scaled, layers)
+    mixed = (units * weights[:, :, None]).flatten(1) @ layers.outer
+    wrong = scaled - mixed.addmm_(weights, layers.outer_bias)
+    loss = wrong.square().mean(dim=1)
+    to_units = (wrong @ layers.outer.T).view_as(units)
+    along = (wrong @ layers.outer_bias.T).add_((to_units * units).sum(dim=2)).mul_(weights)
+    to_gate = along.addcmul_(weights, along.sum(dim=1, keepdim=True), value=-1)
+    to_units = to_units.mul_(weights[:, :, None]).masked_fill_(units == 0, 0.0).flatten(1)
+    share = 2 / scaled.shape[1]
+    gradient = wrong.addmm_(to_units, layers.inner.T, beta=share, alpha=-share)
+    return loss, gradient.addmm_(to_gate, layers.gate.T, alpha=-share)
 
 
 def disagreement(scaled: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:

@@ -94,3 +94,14 @@ class Scale:
     def __call__(self, states: Tensor) -> Tensor:
         """Return the scaled states."""
         return (states / self.spread - self._shift).clamp(-FARTHEST, FARTHEST)
+
+    def gradient(self, gradient: Tensor, scaled: Tensor, states: Tensor) -> Tensor:
+        """Return a gradient `[n, d]` with respect to scaled states as one with respect to states.
+
+        By the chain rule: it is 0 for what was cut.
+        """
+        gradient = gradient / self.spread
+        low, high = scaled.aminmax()
+        if max(-low, high) < FARTHEST:
+            return gradient
+        return gradient * ((states / self.spread - self._shift).abs() <= FARTHEST)
