@@ -276,6 +276,14 @@ class Mapping(Strategy[O]):
     def map(self, loss: Tensor) -> Tensor:
         """Return the base reward `[n]` of losses `[n]`."""
 
+    def reward_and_slope(self, loss: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the base reward of losses `[n]` and its derivative dg/dL, `[n]` each.
+
+        For mappings that know it in closed form; it must be the one that autograd finds. None,
+        the default, has the engine differentiate `map`.
+        """
+        return None
+
     @abc.abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that `fit` learned, for a release."""

@@ -8,6 +8,7 @@ the batch nor on the number of threads.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class Neighbours:
         else:
             search, rows = self._by_product, _QUERIES
         found = torch.empty((len(queries), k), dtype=torch.int64)
-        for part, answer in zip(queries.split(rows), found.split(rows), strict=True):
+        for part, answer in zip(torch.split(queries, rows), torch.split(found, rows), strict=True):
             answer.copy_(search(part, k))
         return found
 
@@ -61,7 +62,8 @@ class Neighbours:
     def _by_tree(self, queries: Tensor, k: int, asked: int) -> Tensor:
         """Ask for more than k, so that a tie at the k-th is seen; then for still more."""
         asked = min(asked, len(self._points))
-        apart, index = self._tree.query(queries.numpy(), k=[*range(1, asked + 1)])
+        answer = self._tree.query(queries.numpy(), k=[*range(1, asked + 1)])
+        apart, index = (np.asarray(part) for part in answer)
         found = self._ordered(queries, torch.from_numpy(index.astype(np.int64)), k)
         if asked == len(self._points):
             return found
@@ -75,8 +77,13 @@ class Neighbours:
         """Return the k nearest `[m, k]` of `candidates [m, c]`; n is none."""
         candidates, last = candidates.sort(dim=1).values, len(self._points) - 1
         rows = max(1, _TILE // (candidates.shape[1] * queries.shape[1]))
-        parts = zip(queries.split(rows), candidates.split(rows), strict=True)
-        apart = torch.cat([_apart(part[:, None], _rows(self._points, among.clamp(max=last))) for part, among in parts])
+        parts = zip(torch.split(queries, rows), torch.split(candidates, rows), strict=True)
+        apart = torch.cat(
+            [
+                _apart(part[:, None], _rows(self._points, among.clamp(max=last)))
+                for part, among in parts
+            ]
+        )
         apart.masked_fill_(candidates == len(self._points), torch.inf)
         return candidates.gather(1, apart.sort(dim=1, stable=True).indices[:, :k])
 
@@ -122,12 +129,12 @@ class Neighbours:
     def _best_blocks(self, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Return the blocks `[m, count]` of highest score, and a bound `[m]` on all others."""
         peaks = torch.empty((len(self._narrow) // _BLOCK, len(queries)), dtype=torch.float32)
-        tiles = zip(self._narrow.split(_POINTS), peaks.split(_POINTS // _BLOCK), strict=True)
+        tiles = zip(
+            torch.split(self._narrow, _POINTS), torch.split(peaks, _POINTS // _BLOCK), strict=True
+        )
         for points, highest in tiles:
             # Not kept until the next are made, so that these take the same memory.
-            torch.amax(
-                _product(points, queries).view(-1, _BLOCK, len(queries)), dim=1, out=highest
-            )
+            torch.amax(_product(points, queries).view(-1, _BLOCK, len(queries)), dim=1, out=highest)
         # The highest blocks lie in the groups whose highest blocks are highest.
         by_group = peaks.view(-1, _GROUP, len(queries)).amax(dim=1).T.contiguous()
         groups = by_group.topk(count, dim=1, sorted=False).indices
@@ -140,7 +147,7 @@ class Neighbours:
         width = queries.shape[2]
         by_block = self._narrow.view(-1, _BLOCK * width)
         rows = max(1, _TILE // (blocks.shape[1] * _BLOCK * width))
-        parts = zip(blocks.split(rows), queries.split(rows), strict=True)
+        parts = zip(torch.split(blocks, rows), torch.split(queries, rows), strict=True)
         return torch.cat(
             [
                 torch.bmm(part, _rows(by_block, among).view(len(part), -1, width).mT)
@@ -158,19 +165,22 @@ class Neighbours:
         # Written so that what compares with nothing is kept.
         kept = ~(bounds < (least - _rounding(away))[:, None])
         row, number = kept.nonzero(as_tuple=True)
-        apart = _apart(_rows(queries, row), _rows(self._points, number))
+        rows = max(1, _TILE // queries.shape[1])
+        pairs = zip(torch.split(row, rows), torch.split(number, rows), strict=True)
+        apart = torch.cat([_apart(_rows(queries, a), _rows(self._points, b)) for a, b in pairs])
         order = torch.from_numpy(np.lexsort((number.numpy(), apart.numpy(), row.numpy())))
         first = torch.searchsorted(row, torch.arange(len(queries)))
         return number[order[first[:, None] + torch.arange(k)]]
 
 
 def _apart(queries: Tensor, points: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(queries - points, dim=-1)
+    apart: Tensor = torch.linalg.vector_norm(queries - points, dim=-1)
+    return apart
 
 
 def _rows(points: Tensor, numbers: Tensor) -> Tensor:
     """Return `points[numbers]`, in a third of the time."""
-    return points.index_select(0, numbers.flatten()).view(*numbers.shape, -1)
+    return points.index_select(0, numbers.flatten()).view((*numbers.shape, points.shape[1]))
 
 
 def _least(bounds: Tensor, k: int) -> Tensor:
@@ -218,10 +228,10 @@ def _rounding(queries: Tensor) -> Tensor:
 
 def _float32_is_kept() -> bool:
     """Tell whether torch multiplies float32 as such; it can be set to round more."""
-    matmul = getattr(torch.backends.mkldnn, "matmul", None)
+    matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
     if matmul is None:
         return torch.get_float32_matmul_precision() == "highest"
-    return matmul.fp32_precision in ("none", "ieee")
+    return str(matmul.fp32_precision) in ("none", "ieee")
 
 
 # oneDNN's product is the faster one on processors that MKL does not know; it is torch's own

@@ -124,7 +124,7 @@ def value_and_gradient(
 
 
 def _told(gradient: Tensor) -> Tensor:
-    """Return 0 where a gradient is no number: there is no direction, and a search goes elsewhere."""
+    """Return 0 where a gradient is no number: a search finds no direction there."""
     if _all_finite(gradient):
         return gradient
     return torch.where(torch.isfinite(gradient), gradient, 0.0)
@@ -378,33 +378,47 @@ class RewardModel:
             found = self.encoder.loss_and_gradient(known)
         if found is None:
             return value_and_gradient(self.reward, states)
-        loss, steepness = self._loss(found[0], known), found[1]
-        if not isinstance(steepness, Tensor) or steepness.shape != known.shape:
-            got = list(steepness.shape) if isinstance(steepness, Tensor) else type(steepness)
+        loss, gradient = self._loss(found[0], known), found[1]
+        if not isinstance(gradient, Tensor) or gradient.shape != known.shape:
+            got = list(gradient.shape) if isinstance(gradient, Tensor) else type(gradient)
             raise ValueError(f"the encoder's gradient must be {list(known.shape)}, got {got}")
-        with torch.enable_grad():
-            loss = loss.detach().requires_grad_(True)
-            asked = [loss]
-            if self._corrections:
-                known = known.clone().requires_grad_(True)
-                asked.append(known)
-            value = self._corrected(finite, known, self._mapped(loss, known))
-            if not value.requires_grad:
-                return value, torch.zeros_like(known)
-            slope, *beside = torch.autograd.grad(
-                value.sum(), asked, allow_unused=True, materialize_grads=True
-            )
-        gradient = steepness * slope[:, None]
-        for direct in beside:
+        value, slope, direct = self._slopes(finite, known, loss)
+        gradient = gradient * slope[:, None]
+        if direct is not None:
             gradient += direct
-        return value.detach(), _told(gradient)
+        if finite is not None:
+            gradient[~finite] = 0.0
+        return value, _told(gradient)
+
+    def _slopes(
+        self, finite: Tensor | None, states: Tensor, loss: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the reward, its derivative by the loss `[n]`, and by the states at a given loss.
+
+        The last comes from corrections and is None without them.
+        """
+        if not self._corrections:
+            with torch.no_grad():
+                known = self.mapping.reward_and_slope(loss)
+                if known is not None:
+                    base, slope = (_one_each(part, states, "the mapping") for part in known)
+                    value = self._corrected(finite, states, base)
+                    return value, torch.where(value == base, slope, 0.0), None
+        with torch.enable_grad():
+            asked = [loss.detach().requires_grad_(True), states.clone().requires_grad_(True)]
+            value = self._corrected(finite, asked[1], self._mapped(asked[0], states))
+            if not value.requires_grad:
+                return value, torch.zeros_like(loss), None
+            by_loss, by_states = torch.autograd.grad(value.sum(), asked, allow_unused=True)
+        slope = torch.zeros_like(loss) if by_loss is None else by_loss
+        return value.detach(), slope, by_states
 
     def base(self, states: Tensor) -> Tensor:
         """Return the reward before corrections, g(L(s)), `[n]`, of finite float64 states."""
         return self._mapped(self._loss(self.encoder.encode(states).loss, states), states)
 
-    def _loss(self, loss: Any, states: Tensor) -> Tensor:
-        loss = _one_each(loss, states, "the encoder's loss")
+    def _loss(self, given: Any, states: Tensor) -> Tensor:
+        loss = _one_each(given, states, "the encoder's loss")
         # A mapping that cuts its answer to [0, 1] would take a loss of -Inf for the best of all.
         return loss.nan_to_num(nan=torch.nan, posinf=torch.inf, neginf=torch.nan)
 

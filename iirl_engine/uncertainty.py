@@ -84,7 +84,8 @@ class Sample:
     """
 
     def __init__(self, width: int) -> None:
-        self._rows = np.empty((0, width))
+        self._parts = [np.empty((0, width))]
+        self._count = 0
         self._step = 1
         self._seen = 0
 
@@ -94,11 +95,14 @@ class Sample:
         first = -self._seen % self._step
         self._seen += len(given)
         kept = given[first :: self._step]
-        self._rows = np.concatenate([self._rows, kept[np.isfinite(kept).all(axis=1)]])
-        while len(self._rows) > _KEPT:
-            self._rows = self._rows[::2]
+        kept = kept[np.isfinite(kept).all(axis=1)]
+        self._parts.append(kept)
+        self._count += len(kept)
+        while self._count > _KEPT:
+            self._parts = [np.concatenate(self._parts)[::2]]
+            self._count = len(self._parts[0])
             self._step *= 2
 
     def rows(self) -> Array:
         """Return the sample `[k, d]`."""
-        return self._rows.copy()
+        return np.concatenate(self._parts)

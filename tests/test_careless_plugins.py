@@ -207,6 +207,12 @@ CARELESS = {
     "loses in whole steps": spoilt(
         "loss-is-differentiable", "encoder", LOSS, LOSS + "\nloss = (64 * loss).floor() / 64"
     ),
+    "a gradient of half the size": spoilt(
+        "gradient-is-that-of-the-loss",
+        "encoder",
+        "return loss, gradient",
+        "return loss, gradient / 2",
+    ),
     "denies that it uses negatives": spoilt(
         "negatives-are-used-as-declared",
         "encoder",
@@ -345,6 +351,12 @@ CARELESS = {
         "mapping",
         'self.scale = tensors["scale"]',
         "self.scale = torch.ones(1)",
+    ),
+    "a slope of the wrong sign": spoilt(
+        "slope-is-that-of-the-reward",
+        "mapping",
+        "return reward, slope",
+        "return reward, -slope",
     ),
     # Schedules
     "a strength above 1": spoilt("strength-lies-in-0-to-1", "schedule", STRENGTH, "return 2 - t"),
@@ -587,7 +599,7 @@ def test_an_encoder_that_denies_a_gradient_is_asked_for_none(tmp_path: Path) -> 
     assert found == {
         "encoder good-encoder: loss-is-differentiable (NotApplicable)": (
             "its abilities deny a gradient"
-        )
+        ),
     }
 
 

@@ -76,3 +76,30 @@ def test_a_row_has_its_reward_whatever_it_is_asked_with(reward: iirl.RewardModel
     states = np.random.default_rng(1).normal(size=(100, 3))
     alone = np.concatenate([reward(row[None]) for row in states])
     assert np.allclose(alone, reward(states), rtol=1e-12, atol=1e-14)
+
+
+def test_an_auditor_is_given_the_gradient_that_autograd_finds(reward: iirl.RewardModel) -> None:
+    generator = torch.Generator().manual_seed(0)
+    near = torch.tensor(reward.demonstrations.states) + 0.05
+    far = 1e3 * torch.randn(20, 3, dtype=torch.float64, generator=generator)
+    farther = torch.tensor([[1e9, 0.0, 0.0]], dtype=torch.float64)
+    for model in (reward, reward.evolve(corrections=())):
+        for states in (near, far, farther, near[:1]):
+            asked = states.clone().requires_grad_(True)
+            value = model.reward(asked)
+            (gradient,) = torch.autograd.grad(value.sum(), asked)
+            found = model.reward_and_gradient(states)
+            assert not found[0].requires_grad
+            assert torch.allclose(found[0], value.detach(), rtol=1e-10, atol=1e-12)
+            assert torch.allclose(found[1], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_where_there_is_no_reward_there_is_no_gradient(reward: iirl.RewardModel) -> None:
+    states = torch.tensor(reward.demonstrations.states[:4] + 0.05)
+    states[1, 0], states[2, 1] = torch.nan, torch.inf
+    for model in (reward, reward.evolve(corrections=())):
+        value, gradient = model.reward_and_gradient(states)
+        alone = model.reward_and_gradient(states[[0, 3]])[1]
+        assert (value[1:3] == 0).all()
+        assert (gradient[1:3] == 0).all()
+        assert torch.allclose(gradient[[0, 3]], alone, rtol=1e-9, atol=1e-12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
+from iirl_engine import neighbours
 from iirl_engine.support import Support
 
 
@@ -72,3 +75,85 @@ def test_distance_can_be_differentiated() -> None:
     support.distance(at_expert).sum().backward()
     assert at_expert.grad is not None
     assert torch.isfinite(at_expert.grad).all()
+
+
+def worlds(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return points and queries, one in two of them awkward in some way."""
+    generator = np.random.default_rng(seed)
+    width = int(generator.choice([1, 2, 5, 6, 9, 20, 40]))
+    count = int(generator.choice([1, 3, 30, 400, 1000, 3000]))
+    points = generator.normal(size=(count, width))
+    if seed % 2:
+        points = np.round(points * generator.choice([1, 4]))  # a lattice: ties and duplicates
+    if generator.random() < 0.3:
+        points[: count // 2] = points[0]
+    if generator.random() < 0.3:
+        points[:, 0] = generator.choice([0.0, 7.0, 1e12])
+    if generator.random() < 0.3:
+        points[-1] += generator.choice([1e4, 1e9])
+    some = points[generator.integers(0, count, 20)]
+    away = generator.normal(size=(20, width))
+    queries = np.concatenate(
+        [some, some + 1e-7 * away, np.round(away), 1e3 * away, 1e12 * away, 1e40 * away]
+    )
+    scale = 2.0 ** int(generator.choice([0, 0, -300, 300]))
+    return points * scale, queries * scale
+
+
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_the_nearest_are_those_of_a_brute_force_in_row_order(seed: int, k: int) -> None:
+    points, queries = worlds(seed)
+    k = min(k, len(points))
+    support = Support(points)
+    distance, index = support.neighbours(torch.tensor(queries), k)
+    to, asked = support._points, support._scaled(torch.tensor(queries))
+    apart = torch.stack([torch.linalg.vector_norm(row - to, dim=1) for row in asked])
+    expected = apart.sort(dim=1, stable=True)
+    assert torch.equal(distance, expected.values[:, :k] * support._unit)
+    assert torch.equal(index, expected.indices[:, :k])
+
+
+@pytest.fixture
+def without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_onednn", None)
+
+
+@pytest.fixture
+def rounding_more() -> Iterator[None]:
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("torch_is", ["as_usual", "without_onednn", "rounding_more"])
+def test_the_answer_does_not_depend_on_how_torch_multiplies(
+    torch_is: str, request: pytest.FixtureRequest
+) -> None:
+    generator = np.random.default_rng(0)
+    points, queries = generator.normal(size=(5000, 24)), generator.normal(size=(700, 24))
+    if torch_is != "as_usual":
+        request.getfixturevalue(torch_is)
+    found = Support(points).neighbours(torch.tensor(queries), 10)[1].numpy()
+    assert (found == cdist(queries, points).argsort(axis=1)[:, :10]).all()
+
+
+def test_the_answer_depends_neither_on_batch_nor_on_threads() -> None:
+    generator = np.random.default_rng(0)
+    points = np.round(generator.normal(size=(3000, 12)))
+    queries = torch.tensor(np.round(generator.normal(size=(600, 12))))
+    together = Support(points).neighbours(queries, 5)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        parts = [Support(points).neighbours(part, 5) for part in queries.split(7)]
+    finally:
+        torch.set_num_threads(threads)
+    for whole, some in zip(together, zip(*parts, strict=True), strict=True):
+        assert torch.equal(whole, torch.cat(some))
+
+
+def test_nobody_is_asked_of_nobody() -> None:
+    for width in (3, 30):
+        support = Support(np.ones((2000, width)))
+        assert support.distance(torch.empty(0, width, dtype=torch.float64)).shape == (0,)

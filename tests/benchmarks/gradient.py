@@ -114,7 +114,10 @@ def attacks(model: RewardModel, states: Tensor) -> dict[str, tuple[Call, int]]:
 
         wrapped = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
         attack = foolbox.attacks.L2ProjectedGradientDescentAttack(steps=steps)
-        found["foolbox L2 PGD"] = (lambda: attack.run(wrapped, pictures, labels, epsilon=1.0), steps)
+        found["foolbox L2 PGD"] = (
+            lambda: attack.run(wrapped, pictures, labels, epsilon=1.0),
+            steps,
+        )
     if importlib.util.find_spec("torchattacks"):
         import torchattacks
 
@@ -126,7 +129,9 @@ def attacks(model: RewardModel, states: Tensor) -> dict[str, tuple[Call, int]]:
 def main() -> None:
     """Print one line per encoder, width and batch."""
     torch.set_num_threads(1)
-    print(f"{'d':>3}{'batch':>7}  {'encoder':<26}{'autograd us/state':>18}{'ratio':>7}{'target':>8}")
+    print(
+        f"{'d':>3}{'batch':>7}  {'encoder':<26}{'autograd us/state':>18}{'ratio':>7}{'target':>8}"
+    )
     named: list[tuple[str, Callable[[], Any], Callable[[], Any]]] = [
         (name, build, lambda: Exp(options.ExpOptions())) for name, build in ENCODERS.items()
     ]

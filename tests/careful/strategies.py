@@ -17,6 +17,15 @@ class Source(api.Source):
         return check(states, origin="careful")
 
 
+def derived(function, at):
+    """Return a function's values and derivative, whatever the function is."""
+    with torch.enable_grad():
+        asked = at.detach().clone().requires_grad_(True)
+        value = function(asked)
+        (derivative,) = torch.autograd.grad(value.sum(), asked)
+    return value.detach(), derivative
+
+
 class Encoder(api.Encoder):
     abilities = Abilities(negatives="optional", unlearning=True, incremental=True)
 
@@ -41,6 +50,10 @@ class Encoder(api.Encoder):
         toward = (away * self.apart).clamp(min=0)
         loss = (away.square() + toward).sum(dim=1)
         return Code(states, loss)
+
+    def loss_and_gradient(self, states):
+        loss, gradient = derived(lambda asked: self.encode(asked).loss, states)
+        return loss, gradient
 
     def uncertainty(self, states):
         return (states - self.mean).abs().amax(dim=1)
@@ -75,6 +88,10 @@ class Mapping(api.Mapping):
 
     def map(self, loss):
         return torch.exp(-loss / self.scale)
+
+    def reward_and_slope(self, loss):
+        reward, slope = derived(self.map, loss)
+        return reward, slope
 
     def tensors(self):
         return {"scale": self.scale}

@@ -136,6 +136,28 @@ def loss_is_differentiable(subject: Subject) -> None:
 
 
 @check("encoder")
+def gradient_is_that_of_the_loss(subject: Subject) -> None:
+    """`loss_and_gradient` is None, or what `encode` and its differentiation give."""
+    encoder, states = fitted(subject), torch.cat([probes(), 1e7 * probes()])
+    asked = states.clone().requires_grad_(True)
+    loss = encoder.encode(asked).loss
+    if not loss.requires_grad:
+        return  # which another check is about
+    with torch.no_grad():
+        given = encoder.loss_and_gradient(states.clone())
+    if given is None:
+        return
+    (gradient,) = torch.autograd.grad(loss.sum(), asked)
+    for name, found, expected in zip(("loss", "gradient"), given, (loss, gradient), strict=True):
+        require(found.shape == expected.shape, f"the {name} has the shape {list(found.shape)}")
+        # What is near 0 beside the rest of its row may be wrong by as much as the rest is.
+        size = expected.detach().abs().reshape(len(states), -1).amax(dim=1, keepdim=True)
+        wrong = (found - expected.detach()).abs().reshape(len(states), -1)
+        right = bool((wrong <= 1e-9 * size + 1e-12).all())
+        require(right, f"the {name} is not the one that differentiating `encode` gives")
+
+
+@check("encoder")
 def same_seed_same_bits(subject: Subject) -> None:
     """Learning can be repeated bit for bit."""
     first, second = (fitted(subject).encode(probes()).loss for _ in range(2))

@@ -40,6 +40,22 @@ def more_loss_is_never_more_reward(subject: Subject) -> None:
 
 
 @check("mapping")
+def slope_is_that_of_the_reward(subject: Subject) -> None:
+    """`reward_and_slope` is None, or what `map` and its differentiation give."""
+    mapping = fitted(subject)
+    given = mapping.reward_and_slope(LOSSES)
+    if given is None:
+        return
+    asked = LOSSES.clone().requires_grad_(True)
+    reward = mapping.map(asked)
+    (slope,) = torch.autograd.grad(reward.sum(), asked)
+    for name, found, expected in zip(("reward", "slope"), given, (reward, slope), strict=True):
+        require(found.shape == expected.shape, f"the {name} has the shape {list(found.shape)}")
+        right = bool(torch.allclose(found, expected.detach(), rtol=1e-9, atol=1e-12))
+        require(right, f"the {name} is not the one that differentiating `map` gives")
+
+
+@check("mapping")
 def what_is_no_number_gets_no_reward(subject: Subject) -> None:
     """A loss of NaN or Inf is not endorsed: the answer is NaN or 0."""
     bad = torch.tensor([torch.nan, torch.inf], dtype=torch.float64)

@@ -34,8 +34,15 @@ class Exp(Mapping[ExpOptions]):
         self._low, self._high = low, high
 
     def map(self, loss: Tensor) -> Tensor:
-        steep = -self.options.steepness * (loss - self._low) / (self._high - self._low)
-        return torch.exp(steep).clamp(max=1)
+        return self._uncut(loss).clamp(max=1)
+
+    def reward_and_slope(self, loss: Tensor) -> tuple[Tensor, Tensor]:
+        rate = -self.options.steepness / (self._high - self._low)
+        uncut = self._uncut(loss)
+        return uncut.clamp(max=1), torch.where(uncut > 1, 0.0, rate * uncut)
+
+    def _uncut(self, loss: Tensor) -> Tensor:
+        return torch.exp(-self.options.steepness * (loss - self._low) / (self._high - self._low))
 
     def tensors(self) -> dict[str, Tensor]:
         return {"limits": torch.tensor([self._low, self._high], dtype=torch.float64)}
@@ -57,6 +64,9 @@ class Linear(Mapping[LinearOptions]):
 
     def map(self, loss: Tensor) -> Tensor:
         return 1 - (loss / self._cap).clamp(0, 1)
+
+    def reward_and_slope(self, loss: Tensor) -> tuple[Tensor, Tensor]:
+        return self.map(loss), torch.where(loss > self._cap, 0.0, -1 / self._cap)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"cap": self._cap}

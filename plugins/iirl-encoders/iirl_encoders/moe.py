@@ -22,6 +22,9 @@ from iirl_encoders.scale import Scale
 from iirl_engine import Abilities, Autoencoders, Code, Context, DataError, Demonstrations, Encoder
 from iirl_engine.api import Operation
 
+# So many hidden units are worked on at a time, so that they stay in a core's cache.
+_TILE = 2**16
+
 # encoder [k, b, d] and [k, b], decoder [k, d, b] and [k, d], gate [k, d] and [k]
 _PARAMETERS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "gate", "gate_bias")
 
@@ -49,6 +52,14 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
         return Code(features, (scaled - mixed).square().mean(dim=1))
 
     def loss_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        rows = max(1, _TILE // len(self._layers.inner_bias))
+        parts = [self._loss_and_gradient(part) for part in torch.split(states, rows)]
+        if len(parts) == 1:
+            return parts[0]
+        loss, gradient = zip(*parts, strict=True)
+        return torch.cat(loss), torch.cat(gradient)
+
+    def _loss_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
         scaled = self._scale(states)
         loss, gradient = error_and_gradient(scaled, self._layers)
         return loss, self._scale.gradient(gradient, scaled, states)
@@ -178,18 +189,13 @@ def mixture(scaled: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, T
 
 def mixed_by(scaled: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
     """Return what `mixture` does, of parameters that were laid out before."""
-    weights, units = gated(scaled, layers)
-    features = (units * weights[:, :, None]).flatten(1)
-    return features, (features @ layers.outer).add_(weights @ layers.outer_bias)
-
-
-def gated(scaled: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
-    """Return the gate's weights `[n, k]` and the experts' hidden units `[n, k, b]`."""
     # In place where autograd allows: at thousands of rows, fresh memory costs more than sums.
     weights = (scaled @ layers.gate).add_(layers.gate_bias).softmax(dim=1)
     units = (scaled @ layers.inner).add_(layers.inner_bias).relu_()
     experts = len(layers.gate_bias)
-    return weights, units.view(-1, experts, len(layers.inner_bias) // experts)
+    features = units.view(-1, experts, len(layers.inner_bias) // experts) * weights[:, :, None]
+    features = features.flatten(1)
+    return features, (features @ layers.outer).add_(weights @ layers.outer_bias)
 
 
 def error_and_gradient(scaled: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
@@ -202,17 +208,22 @@ def error_and_gradient(scaled: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
 
     for hidden units u_k = max(0, A_k s + a_k), D_k = B_k u_k + c_k and a gate w = softmax(g s + h).
     """
-    weights, units = gated(scaled, layers)
-    mixed = (units * weights[:, :, None]).flatten(1) @ layers.outer
-    wrong = scaled - mixed.addmm_(weights, layers.outer_bias)
-    loss = wrong.square().mean(dim=1)
-    to_units = (wrong @ layers.outer.T).view_as(units)
-    along = (wrong @ layers.outer_bias.T).add_((to_units * units).sum(dim=2)).mul_(weights)
-    to_gate = along.addcmul_(weights, along.sum(dim=1, keepdim=True), value=-1)
-    to_units = to_units.mul_(weights[:, :, None]).masked_fill_(units == 0, 0.0).flatten(1)
+    # In place wherever it can be, since fresh memory costs more than sums.
+    gate = torch.addmm(layers.gate_bias, scaled, layers.gate).softmax(dim=1)[:, :, None]
+    units = torch.addmm(layers.inner_bias, scaled, layers.inner).relu_()
+    by_expert = units.unflatten(1, (gate.shape[1], -1))
+    gated = by_expert * gate
+    wrong = torch.addmm(scaled, gated.flatten(1), layers.outer, alpha=-1)
+    wrong.addmm_(gate[:, :, 0], layers.outer_bias, alpha=-1)
+    loss = torch.linalg.vecdot(wrong, wrong).div_(scaled.shape[1])
+    back = wrong @ layers.outer.T
+    to_gate = gated.mul_(back.view_as(by_expert)).sum(dim=2)
+    to_gate.addcmul_(gate[:, :, 0], wrong @ layers.outer_bias.T)
+    to_gate.addcmul_(gate[:, :, 0], to_gate.sum(dim=1, keepdim=True), value=-1)
+    back.mul_(units.sign_()).view_as(by_expert).mul_(gate)
     share = 2 / scaled.shape[1]
-    gradient = wrong.addmm_(to_units, layers.inner.T, beta=share, alpha=-share)
-    return loss, gradient.addmm_(to_gate, layers.gate.T, alpha=-share)
+    wrong.addmm_(back, layers.inner.T, beta=share, alpha=-share)
+    return loss, wrong.addmm_(to_gate, layers.gate.T, alpha=-share)
 
 
 def disagreement(scaled: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:

@@ -98,10 +98,12 @@ class Scale:
     def gradient(self, gradient: Tensor, scaled: Tensor, states: Tensor) -> Tensor:
         """Return a gradient `[n, d]` with respect to scaled states as one with respect to states.
 
-        By the chain rule: it is 0 for what was cut.
+        By the chain rule, in place: it is 0 for what was cut.
         """
-        gradient = gradient / self.spread
+        gradient = gradient.div_(self.spread)
+        if not len(scaled):
+            return gradient
         low, high = scaled.aminmax()
         if max(-low, high) < FARTHEST:
             return gradient
-        return gradient * ((states / self.spread - self._shift).abs() <= FARTHEST)
+        return gradient.mul_((states / self.spread - self._shift).abs() <= FARTHEST)
