@@ -8,7 +8,6 @@ the batch nor on the number of threads.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,13 +42,15 @@ class Neighbours:
 
     def find(self, queries: Tensor, k: int) -> Tensor:
         """Return the row numbers `[m, k]` of the k <= n points nearest to `queries [m, d]`."""
+        found = torch.empty((len(queries), k), dtype=torch.int64)
+        if not len(queries):
+            return found
         if self._points.shape[1] <= _TREE_WIDTH:
             return self._by_tree(queries, k, k + 1)
         if k + _SPARE > len(self._points) // (_BLOCK * _GROUP) or not _float32_is_kept():
             search, rows = self._by_comparison, max(1, _TILE // len(self._points))
         else:
             search, rows = self._by_product, _QUERIES
-        found = torch.empty((len(queries), k), dtype=torch.int64)
         for part, answer in zip(torch.split(queries, rows), torch.split(found, rows), strict=True):
             answer.copy_(search(part, k))
         return found
@@ -222,16 +223,17 @@ def _bounding(queries: Tensor, kind: torch.dtype = torch.float64) -> tuple[Tenso
 def _rounding(queries: Tensor) -> Tensor:
     """Return by how much scores must differ `[m]` for distances in float64 to tell them apart."""
     width, smallest = queries.shape[1], torch.finfo(torch.float32).tiny
-    norm = torch.linalg.vector_norm(queries, dim=1)
+    norm: Tensor = torch.linalg.vector_norm(queries, dim=1)
     return 4 * _slack(width, torch.float64) * norm.square() + 4 * smallest * (width + norm)
 
 
 def _float32_is_kept() -> bool:
     """Tell whether torch multiplies float32 as such; it can be set to round more."""
-    matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)
     if matmul is None:
         return torch.get_float32_matmul_precision() == "highest"
-    return str(matmul.fp32_precision) in ("none", "ieee")
+    precision: str = matmul.fp32_precision
+    return precision in ("none", "ieee")
 
 
 # oneDNN's product is the faster one on processors that MKL does not know; it is torch's own
