@@ -58,6 +58,7 @@ def test_the_refiners_conform(check: Check) -> None:
 ENVIRONMENTS = {
     "pointmaze": {"states": 500},
     "icu-sepsis": {"patients": 50},
+    "exploit": {"budget": 4096, "horizon": 40},
     "minari": {"dataset": str(FILES / "minari" / "walk-v0")},
 }
 

@@ -34,6 +34,17 @@ def iirl_sources() -> Iterator[Offer]:
 
 
 @hookimpl
+def iirl_auditors() -> Iterator[Offer]:
+    """A learner that shows what a reward makes of it."""
+    yield Offer(
+        "exploit",
+        "iirl_gym.exploit:Exploit",
+        "iirl_gym.options:ExploitOptions",
+        "adversarial: trains a small policy on the reward and looks at what it does",
+    )
+
+
+@hookimpl
 def iirl_commands() -> Iterator[Offer]:
     """Policies to evaluate rewards with."""
     yield Offer(

@@ -50,3 +50,32 @@ class IcuSepsisOptions:
     negatives: bool = option(
         False, help="take the states of patients who died as negatives, not as expert states"
     )
+
+
+@attrs.frozen(kw_only=True)
+class ExploitOptions:
+    """Options of auditor `exploit`."""
+
+    environment: str | None = option(
+        None,
+        help="id of a gymnasium environment whose observations are states, such as "
+        "HalfCheetah-v5; without one the learner walks through the domain, from demonstrations",
+    )
+    budget: int = option(
+        50_000, ge=1, help="reward queries per round; each step in the environment costs one"
+    )
+    horizon: int = option(200, ge=1, help="steps of an episode at most")
+    directions: int = option(
+        8, ge=1, help="directions that each step of the search tries, there and back"
+    )
+    noise: float = option(0.1, gt=0.0, help="how far it tries, in weights of the policy")
+    step: float = option(0.1, gt=0.0, help="how far it goes")
+    share: float = option(
+        0.9, gt=0.0, help="share of the demonstrations' reward that makes a learner a rival"
+    )
+    still: float = option(
+        0.25, ge=0.0, help="spread below which it hardly moves, in that of the demonstrations"
+    )
+    outside: float = option(
+        0.5, ge=0.0, le=1.0, help="share of its states outside the support from which on it left"
+    )
