@@ -26,6 +26,7 @@ from iirl_engine.records import (
     Concern,
     Demonstrations,
     Flaws,
+    Released,
     Suspects,
 )
 from iirl_engine.regions import region_scale
@@ -59,10 +60,15 @@ class Target:
         Reward above this is an endorsement.
     budget
         Reward queries that may be spent.
+    history
+        What is on record of the reward's release and those before.
     """
 
-    def __init__(self, model: RewardModel, floor: float, budget: int) -> None:
+    def __init__(
+        self, model: RewardModel, floor: float, budget: int, history: Sequence[Released] = ()
+    ) -> None:
         self._model = model
+        self._history = tuple(history)
         self.floor = floor
         self.budget = budget
         self.queries = 0
@@ -99,6 +105,11 @@ class Target:
     def corrections(self) -> tuple[Correction, ...]:
         """The corrections of the reward, in the order they were added."""
         return self._model.corrections
+
+    @property
+    def history(self) -> tuple[Released, ...]:
+        """What is on record of the reward's release and those before; empty without a record."""
+        return self._history
 
     def autoencoders(self) -> Autoencoders | None:
         """Return the encoder's autoencoder experts, if it has any; each pass of a state is billed.
@@ -302,11 +313,12 @@ class AuditJob:
     model: RewardModel
     floor: float
     context: Context
+    history: tuple[Released, ...] = ()
 
     def run(self) -> AuditResult:
         """Run the auditor; whatever goes wrong in it is part of the result."""
         budget: int = self.auditor.options.budget  # type: ignore[attr-defined]
-        target = Target(self.model, self.floor, budget)
+        target = Target(self.model, self.floor, budget, self.history)
         width = self.model.width
         found: list[_Reported] = []
         concerns: list[Concern] = []

@@ -21,6 +21,7 @@ from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import DataError, KnowledgeError, PluginError, told
+from iirl_engine.formula import formula_of
 from iirl_engine.judge import judgements, vetoes
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.layout import RELEASES
@@ -230,7 +231,8 @@ class _Run:
             self.first = self.model = learn(self.chain, self.data)
             manifest = self._write(0, self.model, ())
             self._check_faithful()
-            self.knowledge.add_release(0, manifest, _now())
+            prints = formula_of(self.model).fingerprints()
+            self.knowledge.add_release(0, manifest, _now(), prints)
             self._announce(0, manifest)
         self.progress(
             f"encoder {self.chain.encoder.id}: mean reward of the demonstrations "
@@ -292,6 +294,7 @@ class _Run:
             self.knowledge,
             lambda line: self.progress(f"round {number}: {line}"),
             functools.partial(self._log, number),
+            self.knowledge.history(),
         )
         verified = verify(results, self.model, self.settings.floor, known)
         for audit in verified:
@@ -333,6 +336,7 @@ class _Run:
         self.knowledge.finish_round(
             summary,
             manifest=decision.manifest,
+            fingerprints=formula_of(self.model).fingerprints() if decision.manifest else None,
             closed=[flaws.ids[i] for i in closed],
             made=_now(),
             concerns=[concern for audit in verified for concern in audit.result.concerns],

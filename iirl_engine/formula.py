@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -34,6 +35,29 @@ class Formula:
     corrections: list[dict[str, Any]]
     domain: dict[str, list[float]]
     tensors: dict[str, NDArray[Any]]
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return part -> SHA-256 of its formula and tensors.
+
+        The parts are `demonstrations`, `domain`, `encoder`, `mapping`, each `norm.ID` and each
+        `correction.ID`. What audits leave in a release, their probes, is no part of the reward.
+        """
+        stated: dict[str, Any] = {"demonstrations": None, "domain": self.domain}
+        stated |= {"encoder": self.parts["loss"], "mapping": self.parts["mapping"]}
+        stated |= {f"norm.{name}": told for name, told in self.parts["norms"].items()}
+        stated |= {f"correction.{entry['id']}": entry for entry in self.corrections}
+        digests = {
+            name: hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+            for name, told in stated.items()
+        }
+        for name, array in sorted(self.tensors.items()):
+            # The id of a norm or a correction holds no dot.
+            words = name.split(".")
+            part = ".".join(words[: 2 if words[0] in ("norm", "correction") else 1])
+            if part in digests:
+                digests[part].update(f"{name} {array.dtype} {array.shape}".encode())
+                digests[part].update(np.ascontiguousarray(array).tobytes())
+        return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
 def formula_of(model: RewardModel) -> Formula:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,14 @@ from iirl_engine.records import (
     Flaws,
     Judgement,
     Region,
+    Released,
     Remaining,
     Round,
 )
 
 Array = NDArray[np.float64]
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 _SCHEMA = """
 CREATE TABLE round (
@@ -84,7 +85,8 @@ CREATE TABLE judgement (
 ) STRICT;
 CREATE TABLE veto (round INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
 CREATE TABLE release (
-    number INTEGER PRIMARY KEY, manifest TEXT NOT NULL, made TEXT NOT NULL
+    number INTEGER PRIMARY KEY, manifest TEXT NOT NULL, made TEXT NOT NULL,
+    fingerprints TEXT NOT NULL
 ) STRICT;
 CREATE TABLE event (at TEXT NOT NULL, round INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
 """
@@ -286,6 +288,7 @@ class Knowledge:
         made: str,
         concerns: Sequence[Concern] = (),
         regions: Sequence[Region] = (),
+        fingerprints: Mapping[str, str] | None = None,
     ) -> None:
         """Commit a whole round at once: counts, audits, concerns, judgements, vetoes, release.
 
@@ -303,14 +306,18 @@ class Knowledge:
             What the auditors noticed that no norm can decide.
         regions
             Of the flaws that the audited reward endorsed; each flaw leaves the one it was in.
+        fingerprints
+            Of the release's parts.
         """
         counts = attrs.asdict(summary, recurse=False)
         audits, gates, vetoes, remaining = (counts.pop(name) for name in _APART)
         with self._transaction():
             self._db.execute("DELETE FROM result WHERE round <= ?", (summary.number,))
             if manifest is not None:
+                told = json.dumps(dict(fingerprints or {}))
                 self._db.execute(
-                    "INSERT INTO release VALUES (?, ?, ?)", (summary.release, manifest, made)
+                    "INSERT INTO release VALUES (?, ?, ?, ?)",
+                    (summary.release, manifest, made, told),
                 )
             self._db.execute(
                 f"INSERT INTO round VALUES ({', '.join('?' * len(counts))})",
@@ -444,10 +451,24 @@ class Knowledge:
             "DELETE FROM region WHERE id NOT IN (SELECT region FROM flaw WHERE region IS NOT NULL)"
         )
 
-    def add_release(self, number: int, manifest: str, made: str) -> None:
-        """Name a release that is durable on disk."""
+    def add_release(
+        self, number: int, manifest: str, made: str, fingerprints: Mapping[str, str]
+    ) -> None:
+        """Name a release that is durable on disk, with the fingerprints of its parts."""
         with self._transaction():
-            self._db.execute("INSERT INTO release VALUES (?, ?, ?)", (number, manifest, made))
+            self._db.execute(
+                "INSERT INTO release VALUES (?, ?, ?, ?)",
+                (number, manifest, made, json.dumps(dict(fingerprints))),
+            )
+
+    def history(self) -> tuple[Released, ...]:
+        """Return what is on record of each release, the reward as learned first."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT release.number, coalesce(round.number, 0), fingerprints FROM release"
+                " LEFT JOIN round ON round.release = release.number ORDER BY release.number"
+            ).fetchall()
+        return tuple(Released(number, made_in, json.loads(told)) for number, made_in, told in rows)
 
     def releases(self) -> dict[int, str]:
         """Return release number -> SHA-256 of its manifest."""

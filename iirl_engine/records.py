@@ -222,6 +222,25 @@ class Flaws:
 
 
 @attrs.frozen(eq=False)
+class Released:
+    """What a run's knowledge base says of one of its releases.
+
+    Parameters
+    ----------
+    number
+        Of the release.
+    round
+        The round that made it; 0 for the reward as learned.
+    fingerprints
+        Part -> SHA-256, see `iirl_engine.formula.Formula.fingerprints`.
+    """
+
+    number: int
+    round: int
+    fingerprints: Mapping[str, str]
+
+
+@attrs.frozen(eq=False)
 class Concern:
     """What an auditor noticed that no norm can decide; it is told and left to a person.
 

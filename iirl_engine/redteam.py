@@ -14,7 +14,7 @@ from iirl_engine.blame import blame
 from iirl_engine.chain import Step
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.options import members_of
-from iirl_engine.records import AuditResult, AuditSummary
+from iirl_engine.records import AuditResult, AuditSummary, Released
 from iirl_engine.reward import RewardModel
 
 
@@ -56,6 +56,7 @@ class RedTeam:
         knowledge: Knowledge,
         progress: Callable[[str], None],
         log: Callable[[str], None],
+        history: tuple[Released, ...] = (),
     ) -> list[AuditResult]:
         """Audit a reward and return one result per auditor, in the order of the chain.
 
@@ -72,11 +73,15 @@ class RedTeam:
             Where results are kept.
         progress, log
             Told of each audit that ends, and of each that fails.
+        history
+            What is on record of the reward's release and those before.
         """
         results = knowledge.ended(number, model.width)
         todo = [step for step, _ in self.auditors if step.id not in results]
         jobs = [
-            AuditJob(auditor, model, self.floor, Context("audit", step.id, self.seed, number))
+            AuditJob(
+                auditor, model, self.floor, Context("audit", step.id, self.seed, number), history
+            )
             for step, auditor in self.auditors
             if step.id not in results
         ]

@@ -29,7 +29,7 @@ from iirl_engine.layout import (
     RELEASES,
     STABLE,
 )
-from iirl_engine.records import Concern, Flaws, Region, Round
+from iirl_engine.records import Concern, Flaws, Region, Released, Round
 from iirl_engine.redteam import RedTeam, built_auditors, summary_of
 from iirl_engine.regions import describe, group_open
 from iirl_engine.release import load_release, read_manifest, stable_folder, write_synced
@@ -159,6 +159,18 @@ def known_flaws(run: Path | None, width: int) -> Flaws:
         knowledge.close()
 
 
+def _history(subject: Subject) -> tuple[Released, ...]:
+    """Return what the release's run has on record of it and those before; nothing without a run."""
+    if subject.run is None or not (subject.run / KNOWLEDGE).is_file():
+        return ()
+    number = read_manifest(subject.release)["release"]
+    knowledge = Knowledge(subject.run)
+    try:
+        return tuple(known for known in knowledge.history() if known.number <= number)
+    finally:
+        knowledge.close()
+
+
 def known_regions(subject: Subject) -> dict[str, NDArray[np.float64]]:
     """Return region -> its flaws' states, the worst first, of a release's run and its audits."""
     folders = [*([subject.run] if subject.run else []), *audits_of(subject)[1]]
@@ -222,7 +234,8 @@ def audit_release(
         if not knowledge.rounds():
             knowledge.add_flaws(0, known.take(rows))
             try:
-                _audit(chain, model, knowledge, seed, len(known), progress)
+                history = _history(subject)
+                _audit(chain, model, knowledge, seed, len(known), history, progress)
             except SystemExit as error:
                 raise PluginError("a strategy ended the audit", got=told(error)) from error
         (turn,) = knowledge.rounds()
@@ -246,6 +259,7 @@ def _audit(
     knowledge: Knowledge,
     seed: int,
     asked: int,
+    history: tuple[Released, ...],
     progress: Callable[[str], None],
 ) -> None:
     """Run the auditors and keep their findings as round 1; `asked` queries were spent before."""
@@ -258,7 +272,8 @@ def _audit(
         seed,
     )
     known = knowledge.flaws(model.width, before=1).ids
-    results = team.audit(model, 1, knowledge, progress, functools.partial(_tell, knowledge))
+    log = functools.partial(_tell, knowledge)
+    results = team.audit(model, 1, knowledge, progress, log, history)
     verified = verify(results, model, floor, known)
     for audit in verified:
         knowledge.add_flaws(1, audit.new)

@@ -141,6 +141,10 @@ def _told(found: Findings) -> list[str]:
         said = f"failed: no flaw was found, but {', '.join(failed)} did not run to the end."
     elif not turn.sound:
         said = "failed: no flaw was found, but a concern is grave."
+    elif found.concerns:
+        told = count(len(found.concerns), "concern")
+        needs = "needs" if len(found.concerns) == 1 else "need"
+        said = f"caution: no flaw was found, but {told} {needs} a person's judgement."
     else:
         said = "passed: every audit ran to its end and found no flaw."
     return [*lines, "", *wrap(said)]

@@ -112,6 +112,12 @@ def _adversarial() -> Iterator[Offer]:
         f"{package}.options:TrivialOptions",
         "adversarial: what standing still, frozen and permuted features and replays earn",
     )
+    yield Offer(
+        "tamper",
+        f"{package}.tamper:Tamper",
+        f"{package}.options:TamperOptions",
+        "adversarial: weights and corrections that no release explains",
+    )
 
 
 def _blue_team() -> Iterator[Offer]:

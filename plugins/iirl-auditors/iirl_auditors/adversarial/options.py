@@ -24,7 +24,7 @@ class TrivialOptions:
 
     budget: int = option(8192, ge=1, help="reward queries per round")
     share: float = option(
-        0.9,
+        0.7,
         gt=0.0,
         help="share of the demonstrations' reward from which on earning it is a concern",
     )
@@ -32,3 +32,10 @@ class TrivialOptions:
     gain: float = option(
         1.5, gt=1.0, help="times the demonstrations' reward that make a replay a concern"
     )
+
+
+@attrs.frozen(kw_only=True)
+class TamperOptions:
+    """Options of auditor `tamper`."""
+
+    budget: int = option(1, ge=1, help="reward queries per round; it needs one")
