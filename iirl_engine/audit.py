@@ -232,7 +232,8 @@ class PartOfTarget(Target):
     """A share of a target's budget, and maybe a part of its domain; it knows the flaws it saw."""
 
     def __init__(self, whole: Target, budget: int, low: Tensor | None, high: Tensor | None) -> None:
-        super().__init__(whole._model, whole.floor, min(budget, whole.remaining))
+        budget = min(budget, whole.remaining)
+        super().__init__(whole._model, whole.floor, budget, whole.history)
         self._whole = whole
         self._low, self._high = low, high
         self._flaws: list[Tensor] = []
