@@ -184,7 +184,7 @@ class Target:
 
     @property
     def scale(self) -> float:
-        """How far apart two flaws of one region may lie, see `iirl_engine.regions`."""
+        """How far apart two states may lie and still count as near, see `iirl_engine.regions`."""
         return region_scale(self._model)
 
     @property

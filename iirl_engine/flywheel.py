@@ -346,8 +346,8 @@ class _Run:
             self._announce(decision.release, decision.manifest or "")
         self.progress(
             f"round {number}: {summary.found:,} found, {summary.confirmed:,} confirmed, "
-            f"{summary.closed:,} closed, {summary.open:,} open, in "
-            f"{summary.regions:,} and {summary.open_regions:,} regions"
+            f"{summary.closed:,} closed, {summary.open:,} open; "
+            f"regions: {summary.regions:,}, open: {summary.open_regions:,}"
         )
         return summary
 

@@ -1,9 +1,10 @@
 """Which confirmed flaws belong together: regions with an extent in place of points.
 
 Two flaws belong to one region when a chain of flaws connects them whose steps are no longer than
-the scale and whose straight segments are flawed as well, as far as probes on them tell: single
-linkage, with every link verified. It knows no number of clusters, depends on no order, and works
-in any number of features. Flaws closer to each other than half the scale are not told apart.
+twice the scale and whose straight segments are flawed as well, as far as probes half a scale apart
+tell: single linkage, with every link verified. It knows no number of clusters, depends on no order,
+and works in any number of features. Flaws closer to each other than half the scale are not told
+apart.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from iirl_engine.reward import RewardModel
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-# Where along a segment the reward is asked.
+# Longest link, in units of the scale, and where along it the reward is asked.
+_LINK = 2.0
 _SHARES = (0.25, 0.5, 0.75)
 # Rounds of joining: components at least halve in a round in which every join holds.
 _ROUNDS = 16
@@ -31,10 +33,11 @@ _BLOCK = 512
 
 
 def region_scale(model: RewardModel) -> float:
-    """Return how far apart two flaws of one region may lie: the least `reach` of the norms.
+    """Return how far apart two states may lie and still count as near.
 
-    Where no norm can tell, it is twice the 99 % quantile of the distance from each expert state
-    to the next; or a tenth of the domain's width where there is no next one.
+    The least `reach` of the norms. Where no norm can tell, it is twice the 99 % quantile of the
+    distance from each expert state to the next; or a tenth of the domain's width where there is
+    no next one.
     """
     told = [reach for norm in model.norms.values() if (reach := norm.reach()) is not None]
     if told:
@@ -105,7 +108,7 @@ def group(flaws: Flaws, model: RewardModel, floor: float) -> tuple[list[Rows], i
         return model.flawed(probes, floor)
 
     chosen, nearest = pack(states, scale / 2)
-    label = join(states[chosen], scale, flawed)[nearest]
+    label = join(states[chosen], _LINK * scale, flawed)[nearest]
     _, first = np.unique(label, return_index=True)
     return [order[label == label[row]] for row in np.sort(first)], asked
 
@@ -131,13 +134,13 @@ def pack(states: Array, radius: float) -> tuple[Rows, Rows]:
     return np.array(chosen), np.concatenate(nearest)
 
 
-def join(points: Array, scale: float, flawed: Callable[[Array], NDArray[np.bool_]]) -> Rows:
-    """Return the component `[n]` of each point under links of at most `scale` that hold.
+def join(points: Array, longest: float, flawed: Callable[[Array], NDArray[np.bool_]]) -> Rows:
+    """Return the component `[n]` of each point under links of at most `longest` that hold.
 
     As in Borůvka's algorithm, each component tries its shortest link that was not tried yet, all
     of a round at once. A link holds when `flawed` says so of all probes on its segment.
     """
-    a, b, length = _pairs(points, scale)
+    a, b, length = _pairs(points, longest)
     label = np.arange(len(points))
     held: list[tuple[int, int]] = []
     for _ in range(_ROUNDS):
@@ -196,13 +199,13 @@ def describe(
     ]
 
 
-def _pairs(points: Array, scale: float) -> tuple[Rows, Rows, Array]:
-    """Return the pairs of points at most `scale` apart, the closest first."""
+def _pairs(points: Array, longest: float) -> tuple[Rows, Rows, Array]:
+    """Return the pairs of points at most `longest` apart, the closest first."""
     middle = points - points.mean(axis=0)
     found: list[tuple[Rows, Rows, Array]] = []
     for start in range(0, len(points), _BLOCK):
         apart = _apart(middle[start : start + _BLOCK], middle[start:])
-        a, b = np.nonzero(np.triu(apart <= scale, k=1))
+        a, b = np.nonzero(np.triu(apart <= longest, k=1))
         found.append((a + start, b + start, apart[a, b]))
     a, b, length = (np.concatenate(part) for part in zip(*found, strict=True))
     order = np.lexsort((b, a, length))

@@ -84,10 +84,8 @@ def unseen_lines(turn: Round) -> Iterator[str]:
         )
         text = f"flaws in {count(turn.regions, 'region')}, {left_open} open"
         if left.high is not None:
-            text += (
-                f"; audits like these reach about {left.expected:.1f} "
-                f"(95 %: {left.low:.1f} to {left.high:.1f}; Chao 1)"
-            )
+            low, middle, high = map(_about, (left.low, left.expected, left.high))
+            text += f"; audits like these reach about {middle} (95 %: {low} to {high}; Chao 1)"
         yield text
     if left.volume is not None:
         seen = "no flaw" if not left.flawed else count(left.flawed, "flaw")
@@ -290,6 +288,10 @@ def short(value: int) -> str:
 def seconds(value: float) -> str:
     """Return CPU seconds, to a tenth while that matters."""
     return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
+
+
+def _about(value: float) -> str:
+    return f"{value:,.0f}" if value >= 20 or value == int(value) else f"{value:.1f}"
 
 
 def _last_gates(outcome: Outcome) -> Iterator[str]:

@@ -442,6 +442,14 @@ CARELESS = {
     "looks at one half only": spoilt(
         "known-flaws-are-found", "auditor", SHARE, SHARE + "\nshare[:, 0] *= 0.5"
     ),
+    "names members and does not lead them": spoilt(
+        "members-are-led-within-the-budget",
+        "auditor",
+        'label: str = option("uniform", help="what the notes call it")',
+        'label: str = option("uniform", help="what the notes call it")\n'
+        'of: tuple[str, ...] = option((), members=True, help="whom it leads")',
+        "options",
+    ),
     "surveys what it has chosen": spoilt(
         "surveys-are-uniform",
         "auditor",

@@ -24,7 +24,7 @@ from iirl_engine.regions import describe, group, group_open, join, pack, region_
 from iirl_engine.remaining import chao1, flawed_volume, remaining
 from iirl_engine.reward import RewardModel
 from iirl_engine.summary import summarize
-from iirl_engine.testing.worlds import FLOOR, WORLDS, Bowl, Cliff, Flat, Noisy, World
+from iirl_engine.testing.worlds import FLOOR, WORLDS, Bowl, Cliff, Flat, World
 
 Array = NDArray[np.float64]
 
@@ -110,7 +110,7 @@ def test_the_order_of_the_flaws_changes_nothing(seed: int) -> None:
 
 
 def test_the_worst_flaw_comes_first_in_its_region_and_the_worst_region_first() -> None:
-    world = Noisy()
+    world = Islands()
     flaws = flaws_of(world, 1500)
     severity = flaws.rewards * flaws.violations
     rows, _ = group(flaws, world.model, FLOOR)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor
 
-from iirl_engine.audit import AuditJob, run_audit, verify
+from iirl_engine.api import Auditor, Context
+from iirl_engine.audit import AuditJob, Target, run_audit, verify
 from iirl_engine.records import AuditResult
 from iirl_engine.reward import RewardModel
 from iirl_engine.testing.kit import NotApplicable, Subject, check, require
@@ -187,6 +189,45 @@ def crash_is_reported(subject: Subject) -> None:
     world.model.encoder = Given(broken)
     result = audit(subject, world.model)
     require(result.status == "crashed", f"a reward that raises gives {result.status!r}")
+
+
+@check("auditor")
+def members_are_led_within_the_budget(subject: Subject) -> None:
+    """An auditor that leads others bills them to its budget and reports what they find.
+
+    Made for auditors with an option that was declared with `members=True`.
+    """
+    fields = attrs.fields(subject.entry.offer.options)
+    leading = [field.name for field in fields if field.metadata.get("members")]
+    if not leading:
+        raise NotApplicable("it leads no other auditors")
+    for budget in (1, 7, 100, BUDGET):
+        world, member = Cliff(), _Corner()
+        auditor = subject.build(budget=budget, **dict.fromkeys(leading, ("corner",)))
+        auditor.lead({"corner": member})
+        with kept():
+            result = run_audit(AuditJob(auditor, world.model, FLOOR, subject.context()))
+        require(result.queries <= budget, f"with a budget of {budget} it spent {result.queries}")
+        require(result.status in ("clean", "findings"), f"with {budget}: {result.reason}")
+    require(member.asked, "its member was not run")
+    found = bool(len(result.states)) and (result.states == 1).all(axis=1).any()
+    require(found, "what its member found is not reported")
+
+
+class _Corner(Auditor[None]):
+    """Reports the corner of the domain where the cliff is."""
+
+    family = "adversarial"
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.asked = 0
+
+    def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
+        if target.remaining:
+            self.asked += 1
+            corner = target.high[None]
+            yield corner[target.reward(corner) > target.floor]
 
 
 @check("auditor")

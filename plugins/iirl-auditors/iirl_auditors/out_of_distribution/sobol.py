@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _BATCH = 4096
 # Probes drawn per query, at most: norms that allow nearly all of the domain end the search.
-_DRAWS = 8
+_DRAWS = 4
 
 
 class Sobol(Auditor[SobolOptions]):
