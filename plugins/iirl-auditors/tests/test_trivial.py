@@ -80,6 +80,7 @@ def test_what_matters_is_named_when_all_else_may_stand_still() -> None:
     assert said["frozen-features"].numbers["frozen"] == 2
     assert said["frozen-features"].text.endswith("all that has to move is speed.")
     assert "frozen-features" not in told(lambda s: s[:, 1] * s[:, 0] * 0.5, walk())
+    assert "frozen-features" not in told(near_the_path, walk())  # nothing has to move
 
 
 def test_features_that_are_right_by_themselves_alone_are_told() -> None:

@@ -116,6 +116,8 @@ class Trivial(Auditor[TrivialOptions]):
         rows = some[: target.remaining // (2 * width)]
         if len(rows) < _LEAST or width < 3:
             return
+        if _mean(target, still[None]) >= self.options.share * earned:
+            return  # nothing has to move at all, which is a concern of its own
         alone = [_mean(target, frozen(rows, still, [feature])) for feature in range(width)]
         order = np.argsort(-np.array(alone), kind="stable")
         together = [
