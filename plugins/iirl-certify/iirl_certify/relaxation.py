@@ -174,7 +174,7 @@ class _Pass:
         """Return bounds of a value by backward passes, one for each of its numbers and sides."""
         known = self.ranges[place]
         n, k, m = known.low.shape
-        unit = torch.eye(k * m, dtype=torch.float64).reshape(1, k * m, k, m).expand(n, -1, -1, -1)
+        unit = torch.eye(k * m, dtype=torch.float64).reshape(1, k * m, k, m)
         low, high = self.backward(place, unit)[0], -self.backward(place, -unit)[0]
         return Range(
             torch.maximum(known.low, low.view(n, k, m)),
@@ -187,7 +187,7 @@ class _Pass:
         apart = z[:, :, None] - z[:, None]  # [n, k, j] is z_k - z_j
         if exact:
             unit = torch.eye(k, dtype=torch.float64)
-            pairs = (unit[:, None] - unit[None]).reshape(1, k * k, 1, k).expand(n, -1, -1, -1)
+            pairs = (unit[:, None] - unit[None]).reshape(1, k * k, 1, k)
             least = self.backward(logits, pairs)[0].view(n, k, k)
         else:
             least = zs.low[:, 0, :, None] - zs.high[:, 0, None]
@@ -228,7 +228,7 @@ class _Pass:
         place
             Which value.
         coefficients
-            `[n, o, k, m]`.
+            `[n, o, k, m]`, or `[1, o, k, m]` for all boxes.
         """
         pending = {place: coefficients}
         constant = torch.zeros(coefficients.shape[:2], dtype=torch.float64)
@@ -278,7 +278,7 @@ class _Pass:
 
 
 def _dot(slope: Tensor, value: Any) -> Tensor:
-    return (slope * value[:, None]).sum(dim=(2, 3))
+    return (slope.flatten(2) @ value.flatten(1)[..., None])[..., 0]
 
 
 def _matrix(step: Mapping[str, Any]) -> Tensor:

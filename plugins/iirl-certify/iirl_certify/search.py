@@ -20,8 +20,8 @@ Answer = Literal["proved", "counterexample", "undecided"]
 
 _ROWS = 1024
 _OPEN = -1
-# Of an axis' share in the slack of a bound, what its mere length counts for.
-_LENGTH = 0.3
+# An axis shorter than this share of the longest is not halved; among equals the longer one is.
+_SHORT, _LENGTH = 0.5, 1e-6
 # A box is not halved below this share of its region.
 _SMALLEST = 1e-9
 
@@ -159,7 +159,7 @@ class Search:
                     yield middle[torch.from_numpy(found)]
                     refuted[rows[left[found]]] = True
                     left = left[~found]
-                axis = _longest(bound.slack.numpy()[left], (highs - lows)[left], widest[rows[left]])
+                axis = _loosest(bound.slack.numpy()[left], (highs - lows)[left], widest[rows[left]])
                 wide = (highs - lows)[left, axis] > _SMALLEST * widest[rows[left], axis]
                 halted[rows[left[~wide]]] = True
                 left, axis = left[wide], axis[wide]
@@ -243,13 +243,15 @@ class _Nodes:
         return bytes(codes)
 
 
-def _longest(slack: Array, length: Array, widest: Array) -> NDArray[np.int64]:
-    """Return the axis to halve: the one that loosens the bound most, long ones being preferred."""
-    share = slack / np.maximum(slack.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+def _loosest(slack: Array, length: Array, widest: Array) -> NDArray[np.int64]:
+    """Return the axis to halve: of those that are not much shorter, the one with most slack.
+
+    Slack alone would halve one axis forever where a bound is flat along the others for being loose.
+    """
     size = length / widest
-    answer: NDArray[np.int64] = (
-        share + _LENGTH * size / np.maximum(size.max(axis=1, keepdims=True), np.finfo(float).tiny)
-    ).argmax(axis=1)
+    long = size >= _SHORT * size.max(axis=1, keepdims=True)
+    share = slack / np.maximum(slack.max(axis=1, keepdims=True), np.finfo(float).tiny)
+    answer: NDArray[np.int64] = np.where(long, share + _LENGTH * size, -1.0).argmax(axis=1)
     return answer
 
 

@@ -193,7 +193,7 @@ def test_small_boxes_have_tight_bounds(seed: int) -> None:
     assert (bound >= loss * (1 - 1e-3) - 1e-6 * loss.max()).all()
     checker = Reward(formula.parts, formula.corrections, formula.tensors)
     with np.errstate(all="ignore"):
-        theirs = checker._loss_low(boxes(low, high, origin[0], axes[0]))
+        theirs = checker.loss_low(boxes(low, high, origin[0], axes[0]))
     assert (theirs >= (loss * (1 - 1e-3) - 1e-6 * loss.max()).numpy()).all()
 
 
@@ -212,7 +212,7 @@ def test_rounding_of_a_matrix_product_is_outward(size: int, seed: int, count: in
         for row, b in zip(weight.tolist(), bias.tolist(), strict=True)
     ]
     step = {"op": "affine", "of": 0, "weight": "weight", "bias": "bias"}
-    state = Form(point[:, None], np.zeros((1, 1, count, 0)), np.zeros((1, 1, count)))
+    state = Form(point, np.zeros((1, count, 0)), np.zeros((1, count)))
     low, high = enclosed(step, [state], {"weight": weight, "bias": bias}).range()
     steps = [step, {"op": "mean-square", "of": 1}]
     program = Program.of(steps, {"encoder.weight": weight, "encoder.bias": bias})
@@ -222,11 +222,11 @@ def test_rounding_of_a_matrix_product_is_outward(size: int, seed: int, count: in
     least, most = pass_.backward(1, unit)[0][0], -pass_.backward(1, -unit)[0][0]
     forward = pass_.ranges[1]
     for i, value in enumerate(exact):
-        assert Fraction(low[0, 0, i]) <= value <= Fraction(high[0, 0, i])
+        assert Fraction(low[0, i]) <= value <= Fraction(high[0, i])
         assert Fraction(float(least[i])) <= value <= Fraction(float(most[i]))
         assert Fraction(float(forward.low[0, 0, i])) <= value
         assert value <= Fraction(float(forward.high[0, 0, i]))
-        assert high[0, 0, i] - low[0, 0, i] <= 1e-12 * np.abs(weight[i] * point).sum() + 1e-12
+        assert high[0, i] - low[0, i] <= 1e-12 * np.abs(weight[i] * point).sum() + 1e-12
 
 
 def test_what_declares_no_formula_is_not_trusted() -> None:
