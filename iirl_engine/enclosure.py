@@ -1,9 +1,8 @@
 """What a reward can be over boxes of states, as the checker of certificates sees it: NumPy alone.
 
-Every value is a form: v = c + A t + e for t in [-1, 1]^q, the place in a box, and |e| <= r. Each
-operation adds to r what it may round: a sum of n products errs by at most n 2^-53 of the sum of
-their magnitudes (Higham 2002, section 3.1), counted here twice over; NumPy's exp and sqrt err by a
-few units in the last place, counted as 1e-12 of the value. No prover shares this code.
+A value is v = c + A t + e for t in [-1, 1]^q, the place in a box, and |e| <= r. Rounding adds to r:
+n 2^-53 of the sum of the magnitudes of n products (Higham 2002, section 3.1), counted twice over,
+and 1e-12 for exp and sqrt, which err by a few units in the last place.
 """
 
 from __future__ import annotations
@@ -32,10 +31,7 @@ class Form(NamedTuple):
 
 def affine(w: Any, x: Form, b: Any, blur: Any = 0.0, each: bool = False) -> Form:
     """Return W x + b, give or take blur, for `w [m, d]` or `[n, m, d]`; or w x number by number."""
-
-    def times(w: Any, v: Any) -> Any:
-        return w * v if each else (w @ v[..., None])[..., 0]
-
+    times: Any = np.multiply if each else lambda w, v: (w @ v[..., None])[..., 0]
     a = w[..., None] * x.a if each else w @ x.a
     error = times(np.abs(w), np.abs(x.c) + x.size()) + np.abs(b) + blur
     r = times(np.abs(w), x.r) + blur + (w.shape[-1] + a.shape[2] + 16) * _EPS * error
@@ -43,10 +39,7 @@ def affine(w: Any, x: Form, b: Any, blur: Any = 0.0, each: bool = False) -> Form
 
 
 def boxes(low: Any, high: Any, origin: Any, axes: Any) -> Form:
-    """Return the states origin + u axes, `[n, d]`, for u in boxes `[n, q]`.
-
-    `origin` and `axes` are `[d]` and `[q, d]`, or one of each for every box.
-    """
+    """Return the states origin + u axes, `[n, d]`, for u in boxes `[n, q]` and axes `[q, d]`."""
     middle = low / 2 + high / 2
     half = np.nextafter(np.maximum(high - middle, middle - low), np.inf)
     u = Form(middle, half[:, :, None] * np.eye(half.shape[1]), 0 * half)
@@ -72,8 +65,7 @@ def _mixture(z: Form, y: Form) -> Form:
     pull = line[..., None] * g
     tilt = pull - w[..., None] * pull.sum(axis=1, keepdims=True)
     leans = line * np.einsum("nj,nkj->nk", w, moved)
-    rest = np.einsum("nk,nkd->nd", blur, np.abs(g) + spread)
-    rest += np.einsum("nk,nkd->nd", leans, spread)
+    rest = (blur[..., None] * (np.abs(g) + spread) + leans[..., None] * spread).sum(axis=1)
     wide = (w[:, None, :, None] * np.eye(d)[:, None]).reshape(n, d, k * d)
     both = Form(*(np.concatenate(parts, axis=1) for parts in zip(z, y, strict=True)))
     shift = p * (1 - w.sum(axis=1, keepdims=True)) - np.einsum("nkd,nk->nd", tilt, z.c)
@@ -97,8 +89,7 @@ def value(step: Any, of: list[Form], t: Any) -> Form:
         return affine(w.reshape(-1, w.shape[-1]), x, t["bias"].ravel())
     if step["op"] == "relu":  # from slope x to slope x + gap
         low, high = x.range()
-        slope = np.clip(high / np.maximum(high - low, _TINY), 0, 1)
-        slope = np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, slope))
+        slope = np.where(low >= 0, 1.0, np.maximum(high, 0) / np.maximum(high - low, _TINY))
         gap = np.maximum(np.maximum(-slope * low, high - slope * high), 0) / 2
         return affine(slope, x, gap, gap, each=True)
     if step["op"] == "subtract":
@@ -132,14 +123,13 @@ class Reward:
             values.append(value(step, of, tensors))
         return np.full(len(state.c), -np.inf)
 
-    def _base_high(self, loss: Any) -> Any:
+    def base_high(self, loss: Any) -> Any:
         step = self.parts["mapping"] or {"op": None}
         t = {word: self.tensors.get(f"mapping.{name}") for word, name in step.items()}
         if step["op"] == "exp" and np.diff(t["limits"]) > 0 and step["steepness"] >= 0:
             (low, high), steep = t["limits"], step["steepness"]
-            fall = (loss - low) / (high - low) * steep
-            error = 1 + np.abs(fall) + steep * (abs(low) + abs(high)) / (high - low)
-            g = np.exp(_SLACK * error - fall)
+            fall, size = (loss - low) / (high - low) * steep, steep * abs(low) / (high - low)
+            g = np.exp(_SLACK * (1 + np.abs(fall) + size) - fall)
         elif step["op"] == "linear" and t["cap"] > 0:
             g = 1 - np.clip(loss / t["cap"], 0, 1)
         elif step["op"] == "isotonic" and (np.diff(t["values"]) <= 0).all():
@@ -151,7 +141,7 @@ class Reward:
             return np.full(len(loss), np.inf)
         return np.minimum(g + _SLACK, 1)
 
-    def _violation(self, name: str, state: Form) -> Any:
+    def violation(self, name: str, state: Form) -> Any:
         step, x, reach = self.parts["norms"][name], state.c, state.size()
         if step is None:  # it may forbid everything, or nothing
             return np.full(len(x), -np.inf), np.full(len(x), np.inf)
@@ -167,16 +157,17 @@ class Reward:
             return (x @ a - b - wide) / unit, (x @ a - b + wide) / unit
         if step["op"] == "support":
             (limit,) = self.tensors[f"norm.{name}.{step['boundary']}"]
-            sides = _distances(x, self.tensors["demonstrations.states"])
-            least, most = (side.min(axis=1) - limit for side in sides)
+            least, most = _distances(x, self.tensors["demonstrations.states"])
             wide = np.hypot.reduce(reach, axis=1) * (1 + _SLACK) + _SLACK * abs(limit)
-            return least - wide, most + wide
+            return least.min(axis=1) - limit - wide, most.min(axis=1) - limit + wide
         raise ValueError(f"unknown norm {step['op']!r}")
 
     def _kernels_high(self, state: Form) -> Any:
         """Return lift minus suppression at most: kernels fall with distance."""
         total, reach = np.zeros(len(state.c)), np.hypot.reduce(state.size(), axis=1)[:, None]
-        for entry in (entry for entry in self.corrections if entry["kind"] == "kernels"):
+        for entry in self.corrections:
+            if entry["kind"] != "kernels" or not entry["count"]:
+                continue
             parts = (f"correction.{entry['id']}.{n}" for n in ("centers", "radii", "strengths"))
             centers, radii, strengths = (self.tensors[part] for part in parts)
             sign = -1 if entry.get("effect") == "lift" else 1
@@ -189,12 +180,9 @@ class Reward:
         return total
 
     def holds(self, state: Form, floor: float, margin: float) -> Any:
-        """Return `[2, n]`: whether R <= floor where norms forbid, and whether none forbids.
-
-        The norm `support` forbids what lies `margin` beyond its boundary.
-        """
-        norms = {name: self._violation(name, state) for name in self.parts["norms"]}
-        base, added = self._base_high(self.loss_low(state)), self._kernels_high(state)
+        """Return `[2, n]`: whether R <= floor where norms forbid, and whether none forbids."""
+        norms = {name: self.violation(name, state) for name in self.parts["norms"]}
+        base, added = self.base_high(self.loss_low(state)), self._kernels_high(state)
         holds = np.ones((2, len(base)), bool)
         for name, (_, most) in norms.items():
             limit = margin if (self.parts["norms"][name] or {}).get("op") == "support" else 0.0

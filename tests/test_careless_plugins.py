@@ -99,6 +99,7 @@ LOOP = "while target.remaining > 0:\n            count = min(256, target.remaini
 MAP = "return torch.exp(-loss / self.scale)"
 STRENGTH = "return torch.exp(-t / 100)"
 VIOLATION = "return torch.linalg.vector_norm(states - self.mean, dim=1) - self.radius"
+FORMULA = "def formula(self): return %s\n"
 CORRECTIONS = "count = len(repair.flaws)"
 
 # Every defect is one that an author might well commit.
@@ -327,6 +328,12 @@ CARELESS = {
         UNCERTAINTY,
         UNCERTAINTY.replace("self.mean", "states.mean(dim=0)"),
     ),
+    "a formula of another loss": spoilt(
+        "formula-is-the-loss",
+        "encoder",
+        "def autoencoders(self):",
+        FORMULA % '[{"op": "mean-square", "of": 0}]' + "def autoencoders(self):",
+    ),
     # Mappings
     "rewards above 1": spoilt(
         "rewards-lie-in-0-to-1", "mapping", MAP, MAP.replace("n t", "n 2 * t")
@@ -357,6 +364,12 @@ CARELESS = {
         "mapping",
         "return reward, slope",
         "return reward, -slope",
+    ),
+    "a formula of another curve": spoilt(
+        "formula-is-the-curve",
+        "mapping",
+        "def reward_and_slope(self, loss):",
+        FORMULA % '{"op": "linear", "cap": "scale"}' + "def reward_and_slope(self, loss):",
     ),
     # Schedules
     "a strength above 1": spoilt("strength-lies-in-0-to-1", "schedule", STRENGTH, "return 2 - t"),
@@ -390,6 +403,12 @@ CARELESS = {
         "norm",
         VIOLATION,
         VIOLATION.replace("self.mean", "states.mean(dim=0)"),
+    ),
+    "a formula of another norm": spoilt(
+        "formula-is-the-violation",
+        "norm",
+        "def violation(self, states):",
+        FORMULA % '{"op": "support", "boundary": "radius"}' + "def violation(self, states):",
     ),
     "moves the states to the origin": spoilt(
         "states-are-untouched",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import copy
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ import iirl_engine as iirl
 from iirl_certify import Proof, Region, around_demonstrations, certify, slices
 from iirl_certify.auditor import BranchAndBound
 from iirl_certify.options import BranchAndBoundOptions
-from iirl_engine import Context, Kernels, UsageError
+from iirl_engine import Context, Kernels, UsageError, cli
 from iirl_engine.audit import AuditJob, Target, run_audit, verify
 from iirl_engine.certificate import ALLOWED, PROVED, SPLIT, Refused, check, leaves, sealed
 from iirl_engine.errors import ArtifactError
@@ -27,6 +30,7 @@ from iirl_engine.layout import MANIFEST, TENSORS
 from iirl_engine.patches import Correction
 from iirl_engine.release import release_folder
 
+DOCS = Path(__file__).parents[3] / "docs"
 CHAIN = """
 report = []
 [flywheel]
@@ -432,3 +436,69 @@ def test_a_run_directory_stands_for_its_stable_release(masked: Path) -> None:
 def test_proofs_are_frozen(part: Proof) -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         part.certificate = None  # type: ignore[misc]
+
+
+def iirl_says(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return int(str(ended.value.code)), out, err
+
+
+def test_the_commands_certify_and_verify(
+    masked: Path, learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "masked.json"
+    code, out, _ = iirl_says(capsys, "certify", masked, "--out", file, "--margin", "0.02", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["proved"]
+    assert told["certificate"] == str(file)
+    documented = (DOCS / "certificates.md").read_text().split("## `iirl certify --json`")[1]
+    assert all(f"`{name}`" in documented for name in told)
+    code, out, _ = iirl_says(capsys, "verify", masked, "--certificate", file, "--json")
+    assert code == 0
+    assert json.loads(out)["certificate"]["margin"] == 0.02
+    assert iirl_says(capsys, "verify", masked)[:1] == (0,)
+    code, out, err = iirl_says(capsys, "verify", learned, "--certificate", file)
+    assert code == 3
+    assert "the certificate is refused" in err
+    assert "another release" in err
+    file.write_bytes(file.read_bytes()[:-9])
+    assert iirl_says(capsys, "verify", masked, "--certificate", file)[0] == 3
+    code, out, _ = iirl_says(capsys, "certify", learned, "--budget", "50", "--out", tmp_path / "no")
+    assert code == 1
+    assert not (tmp_path / "no").exists()
+    assert "flaw:" in out
+
+
+def test_the_command_takes_boxes_and_slices(
+    learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "slices.json"
+    asked = ("certify", learned, "--around-demonstrations", "3", "--radius", "0.05", "--out", file)
+    assert iirl_says(capsys, *asked)[0] == 0
+    assert iirl_says(capsys, *asked, "--slice", "y")[0] == 0
+    code, out, _ = iirl_says(capsys, "verify", learned, "--certificate", file)
+    assert code == 0
+    assert "3 regions" in out
+    assert iirl_says(capsys, *asked, "--slice", "z")[0] == 2
+    assert iirl_says(capsys, *asked[:4])[0] == 2
+    assert iirl_says(capsys, "certify", learned, "--radius", "1")[0] == 2
+
+
+def test_the_checker_knows_no_prover() -> None:
+    """It is imported by a process that could not import torch, scipy or the plugin."""
+    code = (
+        "import sys; sys.modules.update(torch=None, scipy=None, iirl_certify=None)\n"
+        "import iirl_engine.certificate\n"
+        "print(sorted(n for n in sys.modules if n.startswith('iirl')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(ast.literal_eval(done.stdout)) <= {
+        "iirl_certify",
+        "iirl_engine",
+        "iirl_engine.certificate",
+        "iirl_engine.enclosure",
+    }
