@@ -6,7 +6,7 @@ PLUGINS := $(wildcard plugins/*)
 READY := $(VENV)/.ready
 DEMOS := figure1 pointmaze icu-sepsis
 
-BENCHMARKS := figure1 quality text throughput policy certificates calibration neighbours gradient exploits
+BENCHMARKS := figure1 quality text throughput policy certificates calibration neighbours gradient exploits coverage
 
 .PHONY: help setup demo test soak lint docs bench clean $(BENCHMARKS:%=bench-%)
 help:

@@ -27,8 +27,9 @@ Rows = NDArray[np.int64]
 # Longest link, in units of the scale, and where along it the reward is asked.
 _LINK = 2.0
 _SHARES = (0.25, 0.5, 0.75)
-# Rounds of joining: components at least halve in a round in which every join holds.
-_ROUNDS = 16
+# Representatives at most, and links tried for each, so that grouping costs no more than an audit.
+_MOST = 2000
+_TRIES = 2
 _BLOCK = 512
 
 
@@ -117,7 +118,7 @@ def pack(states: Array, radius: float) -> tuple[Rows, Rows]:
     """Return rows of representatives, and for each state the place of the nearest of them.
 
     A greedy packing: a state that lies farther than `radius` from every earlier representative
-    becomes one.
+    becomes one, while there are fewer than 2,000.
     """
     middle = states - states.mean(axis=0)
     chosen: list[int] = []
@@ -126,7 +127,7 @@ def pack(states: Array, radius: float) -> tuple[Rows, Rows]:
         free = _apart(block, middle[chosen]).min(axis=1, initial=np.inf) > radius
         apart = _apart(block, block)
         for row in np.flatnonzero(free):
-            if free[row]:
+            if free[row] and len(chosen) < _MOST:
                 chosen.append(start + int(row))
                 free &= apart[row] > radius
     blocks = range(0, len(states), _BLOCK)
@@ -138,19 +139,22 @@ def join(points: Array, longest: float, flawed: Callable[[Array], NDArray[np.boo
     """Return the component `[n]` of each point under links of at most `longest` that hold.
 
     As in Borůvka's algorithm, each component tries its shortest link that was not tried yet, all
-    of a round at once. A link holds when `flawed` says so of all probes on its segment.
+    of a round at once; in all two per point are tried, and what they do not join stays apart. A
+    link holds when `flawed` says so of all probes on its segment.
     """
     a, b, length = _pairs(points, longest)
     label = np.arange(len(points))
     held: list[tuple[int, int]] = []
-    for _ in range(_ROUNDS):
+    left = _TRIES * len(points)
+    while True:
         between = label[a] != label[b]
         a, b, length = a[between], b[between], length[between]
-        if not len(a):
-            break
+        if not len(a) or not left:
+            return label
         # Pairs are sorted by length, so the first of each component is its shortest.
         ends = np.stack([label[a], label[b]], axis=1).ravel()
-        tried = np.unique(np.unique(ends, return_index=True)[1] // 2)
+        tried = np.unique(np.unique(ends, return_index=True)[1] // 2)[:left]
+        left -= len(tried)
         probes = [(1 - s) * points[a[tried]] + s * points[b[tried]] for s in _SHARES]
         holds = flawed(np.concatenate(probes)).reshape(len(_SHARES), -1).all(axis=0)
         held += zip(a[tried[holds]].tolist(), b[tried[holds]].tolist(), strict=True)
@@ -158,7 +162,6 @@ def join(points: Array, longest: float, flawed: Callable[[Array], NDArray[np.boo
         rest = np.ones(len(a), dtype=np.bool_)
         rest[tried] = False
         a, b, length = a[rest], b[rest], length[rest]
-    return label
 
 
 def describe(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SLICES = 4
 _SMALLEST, _LARGEST = 64, 0.1
 # States drawn for each that is asked about; the least covered of them, and the least certain.
-_DRAWN, _UNCOVERED = 32, 4
+_DRAWN, _UNCOVERED = 8, 4
 # Half the width of a part of the domain, as a share of the domain's.
 _HALF = 0.25
 
@@ -158,7 +158,7 @@ def doubtful(target: Target, count: int, generator: np.random.Generator) -> Tens
         price = 0  # the last queries are for the reward
         wanted = min(count, target.remaining)
     width = target.high - target.low
-    drawn = torch.tensor(generator.random((_DRAWN * min(wanted, 512), len(width))))
+    drawn = torch.tensor(generator.random((max(64, _DRAWN * wanted), len(width))))
     states = target.low + width * drawn
     states = states[(target.violation(states) > 0) & ~target.silenced(states)]
     weight = 1 - target.coverage(states)
