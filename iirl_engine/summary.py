@@ -109,6 +109,9 @@ def verdict(outcome: Outcome) -> Verdict:
             f"the last round still confirmed {count(last.confirmed, 'new flaw')}, so a further "
             "round may confirm more"
         )
+    open_ended = [plain(audit.auditor) for audit in last.audits if audit.status == "undecided"]
+    if open_ended:
+        doubts.append(f"{_listed(open_ended)} came to no proof")
     if last.misses:
         doubts.append(f"{count(last.misses, 'known-good state')} got too little reward")
     if last.sound and outcome.concerns:

@@ -225,6 +225,15 @@ def test_no_run_with_a_failed_audit_passes(broken: str) -> None:
     assert verdict(outcome).level == "failed"
 
 
+def test_a_proof_that_came_to_no_end_is_never_read_as_one() -> None:
+    reason = "the budget ended with 37 % of the domain proved"
+    outcome = outcome_of(turn(1, audits=(audit("branch-and-bound", "undecided", reason),)))
+    said = verdict(outcome)
+    assert said.level == "caution"
+    assert "branch-and-bound came to no proof" in said.text
+    assert reason in " ".join(summarize(outcome).split())
+
+
 def test_a_veto_is_never_missed_even_where_no_gate_is_asked() -> None:
     said = summarize(outcome_of(turn(1, vetoes=("acme: no",))))
     assert "!! release vetoed by acme: no" in said

@@ -36,7 +36,7 @@ from scipy.spatial import cKDTree
 import iirl_engine as iirl
 from iirl_certify import Region, around_demonstrations, certify, slices
 from iirl_engine.builtin.figure1 import BOUNDARY, grid
-from iirl_engine.certificate import Refused, check
+from iirl_engine.certificate import ALLOWED, PROVED, Refused, check, leaves
 from iirl_engine.layout import MANIFEST, TENSORS
 from iirl_engine.patches import Correction
 from tests.benchmarks.figure1 import CHAIN, DATA
@@ -51,6 +51,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--asked", type=int, default=ASKED, help="demonstrations in 16 dimensions")
+    parser.add_argument("--picture", type=Path, help="draw the leaves of one plane here")
     given = parser.parse_args()
     if not (given.data / "moe_weights.npz").is_file():
         print(f"the benchmark needs the reference's weights in {given.data}", file=sys.stderr)
@@ -58,7 +59,7 @@ def main() -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         figure1(Path(folder), given.data)
-        mixture(Path(folder), given.asked)
+        mixture(Path(folder), given.asked, given.picture)
     return 0
 
 
@@ -100,10 +101,10 @@ def figure1(folder: Path, data: Path) -> None:
     try:
         check((spiked / MANIFEST).read_bytes(), (spiked / TENSORS).read_bytes(), sound)
     except Refused as error:
-        print(f"  the certificate of the release without it is refused: {error}")
+        print(f"  the certificate of the release without it is refused: {str(error)[:40]} ...")
 
 
-def mixture(folder: Path, asked: int) -> None:
+def mixture(folder: Path, asked: int, picture: Path | None) -> None:
     """Slices and boxes around demonstrations on a curved surface in 16 dimensions."""
     states = surface(np.random.default_rng(0), STATES)
     np.savez(folder / "surface.npz", states=states)
@@ -118,6 +119,8 @@ def mixture(folder: Path, asked: int) -> None:
     )
     rng = np.random.default_rng(1)
     plane = np.linalg.qr(rng.normal(size=(asked, WIDTH, 2)))[0].transpose(0, 2, 1)
+    if picture is not None:
+        draw(outcome.release, slices(model, asked, 2 * boundary, plane)[asked // 2], picture)
     few = max(1, asked // 10)
     space = np.linalg.qr(rng.normal(size=(few, WIDTH, 3)))[0].transpose(0, 2, 1)
     head("regions around demonstrations, as wide as the boundary is far, times a factor")
@@ -128,6 +131,33 @@ def mixture(folder: Path, asked: int) -> None:
     ):
         for method in METHODS:
             row(name, method, outcome.release, some, margin=0.0, budget=budget)
+
+
+def draw(release: Path, region: Region, picture: Path) -> None:
+    """Draw the leaves of a plane, and where the norm's limit and the floor run."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    proof, model = certify(release, [region], margin=0.0), iirl.load_release(release)
+    assert proof.proved
+    assert region.origin is not None
+    assert region.axes is not None
+    found = leaves(proof.judged[0].tree, region.low, region.high)
+    side = np.linspace(region.low[0], region.high[0], 300)
+    u = np.stack(np.meshgrid(side, side), axis=-1)
+    states = region.origin + u.reshape(-1, 2) @ region.axes
+    reward = model(states).reshape(300, 300)
+    violation = model.violation(torch.tensor(states)).numpy().reshape(300, 300)
+    figure = Figure(figsize=(5.2, 5.2), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    colors = {PROVED: "#cfe3f7", ALLOWED: "#fbf3cf"}
+    for low, high, kind in zip(*found, strict=True):
+        color = colors[int(kind)]
+        axes.add_patch(Rectangle(low, *(high - low), fc=color, ec="#8a8a8a", lw=0.3))
+    axes.contour(side, side, violation, [0.0], colors="#c03030", linewidths=1.6)
+    axes.contour(side, side, reward, [0.01], colors="#4b2991", linewidths=1.6, linestyles="--")
+    axes.set(xlim=side[[0, -1]], ylim=side[[0, -1]], xlabel="u_1", ylabel="u_2", aspect="equal")
+    figure.savefig(picture, metadata={"Software": None})
 
 
 def surface(rng: np.random.Generator, count: int) -> np.ndarray:
