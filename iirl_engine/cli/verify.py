@@ -28,6 +28,7 @@ def verify(release: Path, certificate: Path | None, as_json: bool) -> None:
     from iirl_engine.certificate import Refused, check
     from iirl_engine.layout import MANIFEST, TENSORS
     from iirl_engine.release import load_release, release_folder
+    from iirl_engine.summary import count
 
     folder = release_folder(release)
     load_release(folder)
@@ -50,8 +51,9 @@ def verify(release: Path, certificate: Path | None, as_json: bool) -> None:
     if claim is None:
         click.echo("certificate: none was given; nothing is proved of the reward")
         return
-    what = "the whole domain" if claim["whole_domain"] else f"{claim['regions']:,} regions"
-    click.echo(f"certificate: holds for {what}; {claim['leaves']:,} leaves were re-checked")
+    what = "the whole domain" if claim["whole_domain"] else count(claim["regions"], "region")
+    leaves = "1 leaf" if claim["leaves"] == 1 else f"{claim['leaves']:,} leaves"
+    click.echo(f"certificate: holds for {what}; re-checked in {leaves}")
     click.echo(
         f"proved:      reward at most {claim['floor']:g} wherever a norm forbids "
         f"({', '.join(claim['norms'])}; support from {claim['margin']:g} beyond its boundary)"
