@@ -481,6 +481,13 @@ CARELESS = {
         SUSPECT,
         SUSPECT + "\nassert len(reward) < 200 or reward.any()",
     ),
+    "takes the experts' covariance for invertible": spoilt(
+        "awkward-demonstrations-are-survived",
+        "auditor",
+        GENERATOR,
+        "spread = np.atleast_2d(np.cov(target.demonstrations.states.T))\n"
+        "np.linalg.cholesky(spread)\n" + GENERATOR,
+    ),
     "swallows what the reward raises": spoilt(
         "crash-is-reported",
         "auditor",
@@ -555,6 +562,14 @@ CARELESS = {
         "executor",
         "results = []",
         "results = []\nassert items[0] is not None",
+    ),
+    "tells results by the order in which they come": spoilt(
+        "each-result-comes-once-with-its-place",
+        "executor",
+        "def map(self, function, items):",
+        "def each(self, function, items):\n"
+        "    yield from enumerate(reversed(self.map(function, items)))\n\n"
+        "def map(self, function, items):",
     ),
     # Reporters
     "writes into the current folder": spoilt(
