@@ -33,11 +33,14 @@ class Subject:
         Who offers what.
     example
         Options, as in a chain file, to build it with when the defaults do not do.
+    seen
+        What one check made of the offer and others look at too, by name.
     """
 
     plugin: Plugin
     entry: Entry
     example: Mapping[str, Any] | None = None
+    seen: dict[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
 
     def options(self) -> Any:
         """Return the example's options, or the defaults."""
