@@ -36,6 +36,7 @@ UNSEEN = {
     "disabled_plugin",
     "domain_lengths",
     "domain_order",
+    "members",
     "missing_path",
     "not_finite",
     "require",
