@@ -48,9 +48,9 @@ class Undecided(RuntimeError):
 class Target:
     """A reward under audit: values, gradients and norms, with every reward query counted.
 
-    A value costs one query per state, a value with its gradient two; coding or decoding with an
-    autoencoder of the encoder costs one. Norms and the list of corrections cost nothing. A call
-    that would exceed the budget raises `BudgetExceeded` and evaluates nothing.
+    A value costs one query per state, a value with its gradient two; coding with an autoencoder of
+    the encoder costs half a query, and so does decoding. Norms and the list of corrections cost
+    nothing. A call that would exceed the budget raises `BudgetExceeded` and evaluates nothing.
 
     Parameters
     ----------
@@ -114,8 +114,8 @@ class Target:
     def autoencoders(self) -> Autoencoders | None:
         """Return the encoder's autoencoder experts, if it has any; each pass of a state is billed.
 
-        Coding a state costs one query and so does decoding a code, whatever share of the reward's
-        own work it is.
+        Coding states costs half a query each, rounded up, and so does decoding codes: a forward
+        pass through one autoencoder is billed like one through the whole reward.
         """
         inner = self._model.encoder.autoencoders()
         return None if inner is None else _Billed(inner, self._spend)
@@ -296,12 +296,12 @@ class _Billed(Autoencoders):
         return self._inner.count
 
     def code(self, states: Tensor, expert: int) -> Tensor:
-        self._spend(len(states))
+        self._spend((len(states) + 1) // 2)
         with torch.no_grad():
             return self._inner.code(states, expert)
 
     def decode(self, code: Tensor, expert: int) -> Tensor:
-        self._spend(len(code))
+        self._spend((len(code) + 1) // 2)
         with torch.no_grad():
             return self._inner.decode(code, expert)
 

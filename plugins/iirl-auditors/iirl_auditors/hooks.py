@@ -15,6 +15,7 @@ def iirl_auditors() -> Iterator[Offer]:
     yield from _out_of_distribution()
     yield from _gradient_extrapolation()
     yield from _adversarial()
+    yield from _structure_aware()
     yield from _blue_team()
 
 
@@ -127,4 +128,32 @@ def _blue_team() -> Iterator[Offer]:
         f"{package}.coverage:Coverage",
         f"{package}.options:CoverageOptions",
         "blue team: one budget for several auditors, where least is known",
+    )
+
+
+def _structure_aware() -> Iterator[Offer]:
+    package = "iirl_auditors.structure_aware"
+    yield Offer(
+        "fixed-point",
+        f"{package}.fixed_point:FixedPoint",
+        f"{package}.options:FixedPointOptions",
+        "structure-aware: states that an autoencoder maps to themselves, and their valleys",
+    )
+    yield Offer(
+        "preimage",
+        f"{package}.preimage:Preimage",
+        f"{package}.options:PreimageOptions",
+        "structure-aware: states that an autoencoder gets exactly right",
+    )
+    yield Offer(
+        "decoder-image",
+        f"{package}.decoder_image:DecoderImage",
+        f"{package}.options:DecoderImageOptions",
+        "structure-aware: the decoders' image off the support",
+    )
+    yield Offer(
+        "correction-probe",
+        f"{package}.correction_probe:CorrectionProbe",
+        f"{package}.options:CorrectionProbeOptions",
+        "structure-aware: centres, seams and rims of the reward's corrections",
     )

@@ -1,0 +1,206 @@
+"""States that an expert nearly maps to itself: gathered unasked, asked about sparingly.
+
+The error of reconstruction tells, up to a limit that few queries find, whether the reward endorses
+a state. So a probe of autoencoders needs no query per state: it gathers candidates where norms
+forbid, and asks in the end about as many as possible that lie far apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iirl_auditors.spread import reach, spread, thinned
+from iirl_engine.api import Autoencoders
+from iirl_engine.audit import Target
+
+# Share of the budget that is kept for asking about candidates.
+_RESERVE = 0.06
+# Candidates nearer than this share of the reach are one.
+_TWIN = 0.15
+# Queries, at first and then after each batch, that find out which errors are endorsed.
+_FIRST, _LATER = 12, 3
+
+
+class Enough(Exception):
+    """What is left of the budget is kept for asking about candidates."""
+
+
+class Candidates:
+    """Forbidden states with a small error of reconstruction, each with its expert and code.
+
+    Parameters
+    ----------
+    target
+        The reward under audit; its encoder has autoencoders.
+    experts
+        These autoencoders.
+    generator
+        The auditor's own.
+    """
+
+    def __init__(
+        self, target: Target, experts: Autoencoders, generator: np.random.Generator
+    ) -> None:
+        self.target, self.experts, self.generator = target, experts, generator
+        self.reach = reach(target)
+        self.limit = torch.inf
+        """Largest error that the reward seems to endorse."""
+        width = len(target.low)
+        self.states = torch.empty((0, width), dtype=torch.float64)
+        self.expert = torch.empty(0, dtype=torch.int64)
+        self.codes: list[Tensor] = []
+        self._asked_error = torch.empty(0, dtype=torch.float64)
+        self._endorsed = torch.empty(0, dtype=torch.bool)
+        self._batch: list[tuple[Tensor, Tensor]] = []
+        self._reserve = int(_RESERVE * target.budget) + _FIRST
+        self._reported = torch.empty((0, width), dtype=torch.float64)
+        self._farthest: dict[int, float] = {}
+        self.anchors = torch.empty(0, dtype=torch.int64)
+        """Row numbers of candidates that lie farther than the reach from earlier ones."""
+
+    def spend(self, price: float) -> None:
+        """Make sure that so many queries can be spent and the reserve is left.
+
+        Raises
+        ------
+        Enough
+            When they cannot: the gathering is over.
+        """
+        if self.target.remaining < price + self._reserve:
+            raise Enough
+
+    def error(self, codes: Tensor, expert: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the states D(z) `[n, d]` of codes, what is wrong with them, and E(D(z)) `[n, b]`.
+
+        Wrong is D(z) - D(E(D(z))), `[n, d]`. Costs one and a half queries per code.
+        """
+        self.spend(1.5 * len(codes) + 2)
+        states = self.experts.decode(codes, expert)
+        again = self.experts.code(states, expert)
+        return states, states - self.experts.decode(again, expert), again
+
+    def iterate(self, codes: Tensor, expert: int) -> tuple[Tensor, Tensor]:
+        """Return E(D(z)) `[n, b]` of codes, and which of them have a small error.
+
+        Gathers what there is to gather. Costs one query per code, and half of one more where
+        E(D(z)) comes as near to z as it does where errors are small.
+        """
+        self.spend(1.5 * len(codes) + 2)
+        states = self.experts.decode(codes, expert)
+        again = self.experts.code(states, expert)
+        miss = torch.linalg.vector_norm(again - codes, dim=1)
+        near = (miss <= 2 * self._farthest.get(expert, torch.inf)).nonzero()[:, 0]
+        small = torch.zeros(len(codes), dtype=torch.bool)
+        if len(near):
+            wrong = states[near] - self.experts.decode(again[near], expert)
+            small[near] = self.gather(states[near], wrong, codes[near], expert)
+        if self.limit < torch.inf and small.any():
+            self._farthest[expert] = max(self._farthest.get(expert, 0.0), float(miss[small].max()))
+        return again, small
+
+    def gather(self, states: Tensor, wrong: Tensor, codes: Tensor, expert: int) -> Tensor:
+        """Keep the new ones among states that norms forbid; return which have a small error."""
+        error = wrong.square().mean(dim=1)
+        small = error <= self.limit
+        inside = ((states >= self.target.low) & (states <= self.target.high)).all(dim=1)
+        some = torch.linspace(0, len(states) - 1, min(len(states), 8)).long()
+        self._batch.append((states[some], error[some]))
+        rows = (small & inside).nonzero()[:, 0]
+        rows = rows[self.target.violation(states[rows]) > 0] if len(rows) else rows
+        if len(rows):
+            near = torch.cdist(states[rows], self.states) <= _TWIN * self.reach
+            rows = rows[~near.any(dim=1)]
+        if len(rows):
+            rows = rows[thinned(states[rows], _TWIN * self.reach)]
+            self._batch.append((states[rows], error[rows]))
+            before = len(self.states)
+            self.states = torch.cat([self.states, states[rows]])
+            far = torch.cdist(states[rows], self.states[self.anchors]) > self.reach
+            apart = thinned(states[rows][far.all(dim=1)], self.reach)
+            fresh = before + far.all(dim=1).nonzero()[:, 0][apart]
+            self.anchors = torch.cat([self.anchors, fresh])
+            self.expert = torch.cat([self.expert, torch.full((len(rows),), expert)])
+            self.codes.extend(codes[rows])
+        return small
+
+    def learn(self) -> Iterator[Tensor]:
+        """Ask about a few states of the last batch, and settle the limit; yield flaws among them.
+
+        Which error is endorsed is known best after asking about errors around the limit.
+        """
+        if not self._batch:
+            return
+        states, error = (torch.cat(parts) for parts in zip(*self._batch, strict=True))
+        self._batch.clear()
+        known = torch.isfinite(error)
+        states, error = states[known], error[known]
+        order = error.argsort()
+        first = not len(self._asked_error)
+        if first or self.limit == torch.inf:
+            count = min(_FIRST, len(order))
+            rows = order[torch.linspace(0, len(order) - 1, count).long()]
+        else:
+            rows = (error - self.limit).abs().argsort()[:_LATER]
+        yield from self._ask(states[rows], error[rows])
+        if not len(self._reported):  # the first flaw is worth knowing early
+            rows = order[self.target.violation(states[order]) > 0][:2]
+            yield from self._ask(states[rows], error[rows])
+        self.limit = limit(self._asked_error, self._endorsed)
+
+    def report(self) -> Iterator[Tensor]:
+        """Ask about candidates, those that lie farthest apart first, and yield the flaws."""
+        left = self.states
+        for apart in (2.02 * self.reach, self.reach, 0.5 * self.reach, 0.0):
+            if not len(left):
+                return
+            rows = spread(left, apart, self.generator)[: self.target.remaining]
+            yield from self._ask(left[rows], None)
+            gone = torch.zeros(len(left), dtype=torch.bool)
+            gone[rows] = True
+            left = left[~gone]
+            if len(left) and apart:
+                far = torch.cdist(left, self._reported) > 0.5 * apart
+                left = left[far.all(dim=1)]
+
+    def _ask(self, states: Tensor, error: Tensor | None) -> Iterator[Tensor]:
+        states = states[: self.target.remaining]
+        if not len(states):
+            return
+        endorsed = self.target.reward(states) > self.target.floor
+        if error is not None:
+            self._asked_error = torch.cat([self._asked_error, error[: len(states)]])
+            self._endorsed = torch.cat([self._endorsed, endorsed])
+        flaws = states[endorsed & (self.target.violation(states) > 0)]
+        self._reported = torch.cat([self._reported, flaws])
+        if len(flaws):
+            yield flaws
+
+
+def limit(error: Tensor, endorsed: Tensor) -> float:
+    """Return the error `e` that tells best what is endorsed: error <= e is, the rest is not.
+
+    Of equally good ones the largest; infinite when everything asked about was endorsed, and 0 when
+    nothing was.
+
+    Parameters
+    ----------
+    error, endorsed
+        `[n]`.
+    """
+    order = error.argsort(stable=True)
+    said = endorsed[order]
+    right = torch.cat([torch.zeros(1), said.cumsum(0)]) + torch.cat(
+        [(~said).sum()[None], (~said).sum() - (~said).cumsum(0)]
+    )
+    best = int((right == right.max()).nonzero()[-1])
+    if best == len(error):
+        return float("inf")
+    if best == 0:
+        return 0.0
+    # Halfway, in the logarithm, to the first one that was refused.
+    low, high = error[order[best - 1]], error[order[best]]
+    return float((low * high).sqrt()) if low > 0 else float(high / 2)
