@@ -32,8 +32,7 @@ MARGIN = 1.1
 # The chain that the documentation recommends, with each auditor's share of the budget.
 DEFAULT: tuple[tuple[str, float], ...] = (
     ("correction-probe", 0.05),
-    ("fixed-point", 0.55),
-    ("preimage", 0.6),
+    ("fixed-point", 0.8),
     ("pgd", 1.0),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 
 from iirl_engine import option
@@ -12,10 +14,12 @@ class PgdOptions:
     """Options of auditor `pgd`."""
 
     budget: int = option(8192, ge=1, help="reward queries per round")
-    steps: int = option(40, ge=1, help="gradient steps per restart")
+    steps: int = option(40, ge=1, help="gradient steps per search")
     step_size: float = option(
-        0.05, gt=0.0, le=1.0, help="first step, as a share of the domain's width"
+        0.025, gt=0.0, le=1.0, help="first step, as a share of the domain's width"
     )
+    rule: Literal["adam", "l2", "linf"] = option("adam", help="how a gradient becomes a step")
+
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""Projected gradient ascent on the reward, held where a norm forbids."""
+"""Projected gradient ascent on how close a state is to a flaw, from many kinds of start."""
 
 from __future__ import annotations
 
@@ -8,84 +8,82 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from iirl_auditors.adversarial.objective import Margins
 from iirl_auditors.adversarial.options import PgdOptions
+from iirl_auditors.adversarial.starts import Starts
 from iirl_engine import Auditor, Context
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:
     from iirl_engine.audit import Target
 
+_AT_ONCE = 64
+_MEAN, _SQUARE = 0.9, 0.999
+
 
 class Pgd(Auditor[PgdOptions]):
-    """Climbs the reward from many starts at once and keeps the best forbidden state of each.
+    """Climbs from many starts at once; who finds a flaw, or has used up its steps, starts anew.
 
-    A state that the norms allow climbs the violation instead, until it is forbidden; a forbidden
-    one climbs the reward without the part of the gradient that leads back. Half of the starts
-    are uniform in the domain, half lie around expert states. Steps are normalised in units of
-    the domain's width and shrink linearly (Madry et al. 2018, with a distance term).
+    The objective wants the reward above the floor and a norm violated (Madry et al. 2018, with a
+    distance term); its steps are Adam's (`rule = "adam"`), or of one length in the norm L2 or Linf,
+    and shrink linearly over each search's own steps.
     """
 
     family: Family = "adversarial"
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
         generator = context.torch_generator()
-        price = 2 * self.options.steps
-        while target.remaining >= price:
-            states = _starts(target, min(target.remaining // price, 128), generator)
-            best = torch.full((len(states),), -torch.inf, dtype=torch.float64)
-            kept = states.clone()
-            for step in range(self.options.steps):
-                reward, uphill = target.reward_and_gradient(states)
-                violation, outward = target.violation_and_gradient(states)
-                better = (violation > 0) & (reward > best)
-                best = torch.where(better, reward, best)
-                kept = torch.where(better[:, None], states, kept)
-                size = self.options.step_size * (1 - step / self.options.steps)
-                states = ascend(states, uphill, violation, outward, size, target.low, target.high)
-            yield kept[best > target.floor]
+        count = min(_AT_ONCE, target.budget // 2)
+        if not count:
+            return
+        margins, portfolio = Margins(target), Starts(target, generator)
+        width = target.high - target.low
+        states, kind = portfolio.draw(count)
+        age = torch.zeros(count, dtype=torch.int64)
+        mean, square = torch.zeros_like(states), torch.zeros_like(states)
+        while target.remaining >= 2:
+            states, kind, age = (x[: target.remaining // 2] for x in (states, kind, age))
+            mean, square = mean[: len(states)], square[: len(states)]
+            _, uphill, flaw = margins(states)
+            if flaw.any():
+                portfolio.found(states[flaw], kind[flaw])
+                yield states[flaw]
+            age += 1
+            left = (1 - age / self.options.steps).clamp(min=0.07)[:, None]
+            step, mean, square = direction(uphill * width, mean, square, age, self.options.rule)
+            states = states + self.options.step_size * left * width * step
+            states = states.clamp(target.low, target.high)
+            done = flaw | (age >= self.options.steps)
+            states[done], kind[done] = portfolio.draw(int(done.sum()))
+            age[done], mean[done], square[done] = 0, 0.0, 0.0
 
 
-def ascend(
-    states: Tensor,
-    uphill: Tensor,
-    violation: Tensor,
-    outward: Tensor,
-    size: float,
-    low: Tensor,
-    high: Tensor,
-) -> Tensor:
-    """Return the states `[n, d]` after one step of length `size` in units of the domain's width.
+def direction(
+    uphill: Tensor, mean: Tensor, square: Tensor, age: Tensor, rule: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the direction of each search's step `[n, d]`, and Adam's two moments.
 
     Parameters
     ----------
-    uphill, outward
-        `[n, d]` gradients of the reward and of the violation.
-    violation
-        `[n]`.
+    uphill
+        `[n, d]` gradients in units of the domain's width.
+    mean, square
+        `[n, d]` the moments before (Kingma & Ba 2015).
+    age
+        `[n]` steps taken, this one included.
+    rule
+        `adam`; `l2` for the steepest step of length 1, `linf` for the one of largest entry 1.
     """
-    width = high - low
-    climb, leave = _unit(uphill * width), _unit(outward * width)
-    back = (climb * leave).sum(dim=1, keepdim=True).clamp(max=0)
-    direction = torch.where(violation[:, None] > 0, _unit(climb - back * leave), leave)
-    return (states + size * width * direction).clamp(low, high)
-
-
-def _starts(target: Target, count: int, generator: torch.Generator) -> Tensor:
-    width = target.high - target.low
-    expert = torch.tensor(target.demonstrations.states)
-    uniform = torch.rand(count, len(width), dtype=torch.float64, generator=generator)
-    rows = torch.randint(len(expert), (count,), generator=generator)
-    noise = torch.randn(count, len(width), dtype=torch.float64, generator=generator)
-    around = expert[rows] + 0.1 * width * noise
-    is_uniform = torch.arange(count)[:, None] % 2 == 0
-    return torch.where(is_uniform, target.low + width * uniform, around).clamp(
-        target.low, target.high
-    )
-
-
-def _unit(vectors: Tensor) -> Tensor:
     # Scaled first, so that tiny gradients of a nearly flat reward still have a direction.
-    largest = vectors.abs().amax(dim=1, keepdim=True)
-    scaled = torch.where(largest > 0, vectors / largest, 0.0)
-    length = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
-    return torch.where(length > 0, scaled / length, 0.0)
+    largest = uphill.abs().amax(dim=1, keepdim=True)
+    scaled = torch.where(largest > 0, uphill / largest, 0.0)
+    if rule == "linf":
+        return scaled.sign(), mean, square
+    if rule == "l2":
+        length = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+        return scaled / length.clamp(min=1), mean, square
+    mean = _MEAN * mean + (1 - _MEAN) * uphill
+    square = _SQUARE * square + (1 - _SQUARE) * uphill.square()
+    one = age[:, None].double()
+    root = (square / (1 - _SQUARE**one)).sqrt()
+    return mean / (1 - _MEAN**one) / root.clamp(min=1e-150), mean, square

@@ -17,8 +17,8 @@ from iirl_auditors.spread import reach, spread, thinned
 from iirl_engine.api import Autoencoders
 from iirl_engine.audit import Target
 
-# Share of the budget that is kept for asking about candidates.
-_RESERVE = 0.06
+# Queries that are kept for asking about candidates, per anchor.
+_PER_ANCHOR = 1.5
 # Candidates nearer than this share of the reach are one.
 _TWIN = 0.15
 # Queries, at first and then after each batch, that find out which errors are endorsed.
@@ -56,7 +56,6 @@ class Candidates:
         self._asked_error = torch.empty(0, dtype=torch.float64)
         self._endorsed = torch.empty(0, dtype=torch.bool)
         self._batch: list[tuple[Tensor, Tensor]] = []
-        self._reserve = int(_RESERVE * target.budget) + _FIRST
         self._reported = torch.empty((0, width), dtype=torch.float64)
         self._farthest: dict[int, float] = {}
         self.anchors = torch.empty(0, dtype=torch.int64)
@@ -70,7 +69,7 @@ class Candidates:
         Enough
             When they cannot: the gathering is over.
         """
-        if self.target.remaining < price + self._reserve:
+        if self.target.remaining < price + _FIRST + _PER_ANCHOR * len(self.anchors):
             raise Enough
 
     def error(self, codes: Tensor, expert: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -62,8 +62,9 @@ class FixedPoint(Auditor[FixedPointOptions]):
                         share = torch.rand(
                             count, len(target.low), dtype=torch.float64, generator=generator
                         )
-                        starts = target.low + share * (target.high - target.low)
-                        search(candidates, starts, expert, self.options.steps)
+                        states = target.low + share * (target.high - target.low)
+                        codes = starts(experts.code(states, expert), generator)
+                        search(candidates, codes, expert, self.options.steps)
                         yield from candidates.learn()
                     count = min(2 * count, _MOST)
                     spent["search"] += before - target.remaining
@@ -72,13 +73,24 @@ class FixedPoint(Auditor[FixedPointOptions]):
         yield from candidates.report()
 
 
-def search(candidates: Candidates, starts: Tensor, expert: int, steps: int) -> None:
-    """Look for fixed points of z -> E(D(z)) from the codes of `starts [n, d]`, all at once.
+def starts(codes: Tensor, generator: torch.Generator) -> Tensor:
+    """Return codes to start from: every other one drawn from around the range of all, `[n, b]`.
+
+    The codes of uniform states lie together in the middle of what a decoder can be asked for.
+    """
+    low, high = codes.amin(dim=0), codes.amax(dim=0)
+    stretch = 0.3 + 1.2 * torch.rand(len(codes), 1, dtype=torch.float64, generator=generator)
+    share = 2 * torch.rand(codes.shape, dtype=torch.float64, generator=generator) - 1
+    drawn = (low + high) / 2 + stretch * (high - low) / 2 * share
+    return torch.where(torch.arange(len(codes))[:, None] % 2 == 0, codes, drawn)
+
+
+def search(candidates: Candidates, codes: Tensor, expert: int, steps: int) -> None:
+    """Look for fixed points of z -> E(D(z)) from `codes [n, b]`, all at once.
 
     Anderson acceleration of depth 2 reaches fixed points that repel, too. A search that has come
     to a small error ends there.
     """
-    codes = candidates.experts.code(starts, expert)
     size = torch.linalg.vector_norm(codes, dim=1).median()
     points = misses = codes.new_empty((*codes.shape, 0))
     for _ in range(steps):

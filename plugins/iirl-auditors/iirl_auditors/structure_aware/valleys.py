@@ -12,9 +12,9 @@ from torch import Tensor
 
 from iirl_auditors.structure_aware.candidates import Candidates
 
-_HOPS = 3
-# Length of a hop, in units of the reach: two of them lead to another flaw.
-_LENGTH = 1.2
+_HOPS = 6
+# Length of a hop, in units of the reach: three of them lead to another flaw.
+_LENGTH = 0.8
 
 
 def walk(candidates: Candidates, rows: Tensor, generator: torch.Generator) -> None:

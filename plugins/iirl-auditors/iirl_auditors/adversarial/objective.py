@@ -1,0 +1,67 @@
+"""How close a state is to being a flaw, as one number that a gradient can follow.
+
+With the margins m_R = (log R - log floor) / max(1, |log floor|) and m_v = 3 (v - clear) / typical,
+v the violation, the objective is J = soft(m_R) + soft(m_v), where soft(m) = -log(1 - m) below 0 and
+0.02 tanh(m) above: a margin that is met pulls no longer, one that is far off pulls gently.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from iirl_engine.audit import Target
+
+_LOOKED_AT = 256
+# A violation of this share of what is typical among the demonstrations is clear.
+_CLEAR = 0.05
+
+
+class Objective(NamedTuple):
+    """J of some states, its gradient, and which of them are flaws."""
+
+    value: Tensor
+    gradient: Tensor
+    flaw: Tensor
+
+
+class Margins:
+    """Evaluates the objective of a target; two queries per state."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        expert = torch.tensor(target.demonstrations.states[:_LOOKED_AT])
+        typical = float(target.violation(expert).abs().median())
+        self.typical = typical if 0 < typical < math.inf else 1.0
+
+    def __call__(self, states: Tensor) -> Objective:
+        """Return the objective `[n]` of states `[n, d]`, its gradient `[n, d]`, and the flaws."""
+        reward, uphill = self.target.reward_and_gradient(states)
+        violation, outward = self.target.violation_and_gradient(states)
+        floor = max(self.target.floor, 1e-12)
+        scale = max(1.0, abs(math.log(floor)))
+        positive = reward.clamp(min=1e-300)
+        of_reward = (positive.log() - math.log(floor)) / scale
+        of_violation = 3 * (violation / self.typical - _CLEAR)
+        value = soft(of_reward) + soft(of_violation)
+        gradient = (slope(of_reward) / (scale * positive))[:, None] * uphill
+        gradient = gradient + (3 / self.typical * slope(of_violation))[:, None] * outward
+        gradient = torch.where(torch.isfinite(gradient), gradient, 0.0)
+        flaw = (reward > self.target.floor) & (violation > _CLEAR * self.typical)
+        return Objective(value, gradient, flaw)
+
+
+def soft(margin: Tensor) -> Tensor:
+    """Return -log(1 - m) for margins below 0, 0.02 tanh(m) above."""
+    return torch.where(
+        margin < 0, -torch.log1p(-margin.clamp(max=0)), 0.02 * torch.tanh(margin.clamp(min=0))
+    )
+
+
+def slope(margin: Tensor) -> Tensor:
+    """Return the derivative of `soft`."""
+    above = 0.02 / torch.cosh(margin.clamp(0, 20)).square()
+    return torch.where(margin < 0, 1 / (1 - margin.clamp(max=0)), above)

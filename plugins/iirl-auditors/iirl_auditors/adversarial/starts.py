@@ -1,0 +1,57 @@
+"""Where a search starts: a portfolio, and the share that each kind of start has earned."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from iirl_auditors.spread import reach
+from iirl_engine.audit import Target
+
+KINDS = ("uniform", "shell", "expert")
+
+
+class Starts:
+    """Draws starts of three kinds, more of the kind that leads to more new places per start.
+
+    `uniform` in the domain, the only kind that sees flaws far from all support; on a `shell` around
+    the support, one to three reaches away; at an `expert` state, with little noise.
+    """
+
+    def __init__(self, target: Target, generator: torch.Generator) -> None:
+        self._target, self._generator = target, generator
+        self._expert = torch.tensor(target.demonstrations.states)
+        self.reach = reach(target)
+        self._drawn = torch.ones(len(KINDS), dtype=torch.float64)
+        self._led = torch.ones(len(KINDS), dtype=torch.float64)
+        self._found = torch.empty((0, len(target.low)), dtype=torch.float64)
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return `count` starts `[n, d]` and the number of each one's kind `[n]`."""
+        target, generator = self._target, self._generator
+        if count == 0:
+            return self._found[:0], torch.empty(0, dtype=torch.int64)
+        share = self._led / self._drawn
+        share = 0.15 + 0.55 * share / share.sum()
+        kind = torch.multinomial(share, count, replacement=True, generator=generator)
+        uniform = torch.rand(count, len(target.low), dtype=torch.float64, generator=generator)
+        rows = torch.randint(len(self._expert), (count,), generator=generator)
+        outward = torch.randn(count, len(target.low), dtype=torch.float64, generator=generator)
+        outward = outward / torch.linalg.vector_norm(outward, dim=1, keepdim=True)
+        away = 1 + 2 * torch.rand(count, dtype=torch.float64, generator=generator)
+        away = torch.where(kind == KINDS.index("shell"), away, 0.1) * self.reach
+        around = self._expert[rows] + away[:, None] * outward
+        drawn = torch.where(
+            (kind == KINDS.index("uniform"))[:, None],
+            target.low + uniform * (target.high - target.low),
+            around,
+        )
+        self._drawn += torch.bincount(kind, minlength=len(KINDS))
+        return drawn.clamp(target.low, target.high), kind
+
+    def found(self, states: Tensor, kind: Tensor) -> None:
+        """Credit the kinds of start that led to `states [m, d]` where nothing was found before."""
+        for state, one in zip(states, kind.tolist(), strict=True):
+            if bool((torch.cdist(state[None], self._found) > self.reach).all()):
+                self._found = torch.cat([self._found, state[None]])
+                self._led[one] += 1
