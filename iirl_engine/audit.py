@@ -131,6 +131,15 @@ class Target:
         self._spend(2 * len(states), states)
         return self._model.reward_and_gradient(states)
 
+    def log_reward_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log R `[n]` of states `[n, d]` and its gradient `[n, d]`; costs 2 n queries.
+
+        Where R underflows to 0, far from support, log R goes on falling with the loss, so that a
+        search has a direction from anywhere.
+        """
+        self._spend(2 * len(states), states)
+        return self._model.log_reward_and_gradient(states)
+
     def survey(self, draws: Tensor) -> Tensor:
         """Return the flaws `[m, d]` among uniform draws `[n, d]` of the domain.
 

@@ -151,6 +151,9 @@ def _finite(value: float) -> float | None:
     """Return a number that JSON can hold; None stands for infinitely much."""
     return value if math.isfinite(value) else None
 
+# A reward of no more than this is as good as none.
+_TINY = 1e-250
+
 
 class RewardModel:
     """A reward over states, learned from demonstrations and corrected by refiners.
@@ -389,6 +392,44 @@ class RewardModel:
         if finite is not None:
             gradient[~finite] = 0.0
         return value, _told(gradient)
+
+    def log_reward_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log R `[n]` of float64 `states [n, d]` and its gradient, wherever R is tiny, too.
+
+        Far from support a mapping such as exp underflows to 0 and has no slope; there log R goes on
+        as -c L, with c such that nothing jumps: a search needs a direction before it needs a
+        reward. Where corrections leave no reward it is log(1e-250), flat.
+        """
+        finite, known = _known(states.detach())
+        with torch.no_grad():
+            found = self.encoder.loss_and_gradient(known)
+        if found is None:
+            found = value_and_gradient(lambda asked: self.encoder.encode(asked).loss, known)
+        loss, downhill = self._loss(found[0], known), found[1]
+        reward, slope, direct = self._slopes(finite, known, loss)
+        gradient = downhill * slope[:, None]
+        gradient = gradient if direct is None else gradient + direct
+        told = reward > _TINY
+        value = torch.where(told, reward.clamp(min=_TINY).log(), math.log(_TINY))
+        gradient = torch.where(told[:, None], gradient / reward.clamp(min=_TINY)[:, None], 0.0)
+        beyond = ~told & (loss > self._loss_of_nothing)
+        rate = math.log(_TINY) / self._loss_of_nothing
+        value = torch.where(beyond, rate * loss, value)
+        gradient = torch.where(beyond[:, None], rate * downhill, gradient)
+        if finite is not None:
+            value, gradient[~finite] = torch.where(finite, value, math.log(_TINY)), 0.0
+        return value.nan_to_num(nan=math.log(_TINY)), _told(gradient)
+
+    @functools.cached_property
+    def _loss_of_nothing(self) -> float:
+        """The loss from which on the mapping gives less than 1e-250, to a share of 1e-9."""
+        low, high = 1e-300, 1e300
+        with torch.no_grad():
+            while high > low * (1 + 1e-9):
+                middle = math.sqrt(low) * math.sqrt(high)
+                base = self.mapping.map(torch.tensor([middle], dtype=torch.float64))
+                low, high = (middle, high) if float(base) > _TINY else (low, middle)
+        return high
 
     def _slopes(
         self, finite: Tensor | None, states: Tensor, loss: Tensor

@@ -27,8 +27,9 @@ from iirl_engine.plugins import Plugins
 from iirl_engine.records import Suspects
 from iirl_engine.registry import Registry
 
-# The auditor's own rule: farther from the training states than a tenth more than the task asks.
-MARGIN = 1.1
+# Searched is what lies farther from the training states than the task's delta; what is returned lies
+# a tenth farther, for the truth is the distance to more states of the expert than an auditor has.
+MARGIN, CLEAR = 1.0, 1.1
 # The chain that the documentation recommends, with each auditor's share of the budget.
 DEFAULT: tuple[tuple[str, float], ...] = (
     ("correction-probe", 0.05),
@@ -155,7 +156,9 @@ def audited(
             found.extend(_states(entry.build(options), target, Context("audit", name, seed, 1)))
             if oracle.left == 0:
                 break
-        return torch.cat(found).numpy().astype(np.float32)
+        states = torch.cat(found)
+        clear = model.demonstrations.support.distance(states) > CLEAR * task.delta
+        return states[clear].numpy().astype(np.float32)
 
     return run
 

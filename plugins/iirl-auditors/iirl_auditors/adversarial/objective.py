@@ -39,18 +39,17 @@ class Margins:
 
     def __call__(self, states: Tensor) -> Objective:
         """Return the objective `[n]` of states `[n, d]`, its gradient `[n, d]`, and the flaws."""
-        reward, uphill = self.target.reward_and_gradient(states)
+        reward, uphill = self.target.log_reward_and_gradient(states)
         violation, outward = self.target.violation_and_gradient(states)
         floor = max(self.target.floor, 1e-12)
         scale = max(1.0, abs(math.log(floor)))
-        positive = reward.clamp(min=1e-300)
-        of_reward = (positive.log() - math.log(floor)) / scale
+        of_reward = (reward - math.log(floor)) / scale
         of_violation = 3 * (violation / self.typical - _CLEAR)
         value = soft(of_reward) + soft(of_violation)
-        gradient = (slope(of_reward) / (scale * positive))[:, None] * uphill
+        gradient = (slope(of_reward) / scale)[:, None] * uphill
         gradient = gradient + (3 / self.typical * slope(of_violation))[:, None] * outward
         gradient = torch.where(torch.isfinite(gradient), gradient, 0.0)
-        flaw = (reward > self.target.floor) & (violation > _CLEAR * self.typical)
+        flaw = (of_reward > 0) & (violation > _CLEAR * self.typical)
         return Objective(value, gradient, flaw)
 
 

@@ -9,6 +9,8 @@ from iirl_auditors.spread import reach
 from iirl_engine.audit import Target
 
 KINDS = ("uniform", "shell", "expert")
+# Least share of the starts that a kind gets.
+_FLOOR = 0.2
 
 
 class Starts:
@@ -32,7 +34,7 @@ class Starts:
         if count == 0:
             return self._found[:0], torch.empty(0, dtype=torch.int64)
         share = self._led / self._drawn
-        share = 0.15 + 0.55 * share / share.sum()
+        share = _FLOOR + (1 - len(KINDS) * _FLOOR) * share / share.sum()
         kind = torch.multinomial(share, count, replacement=True, generator=generator)
         uniform = torch.rand(count, len(target.low), dtype=torch.float64, generator=generator)
         rows = torch.randint(len(self._expert), (count,), generator=generator)

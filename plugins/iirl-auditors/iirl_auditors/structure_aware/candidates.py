@@ -179,6 +179,20 @@ class Candidates:
             yield flaws
 
 
+def narrow(target: Target) -> Autoencoders | None:
+    """Return the encoder's autoencoders if their code is narrower than a state; costs a query.
+
+    One whose code is as wide as a state can map all states to themselves: being one of those says
+    little, and other auditors search better.
+    """
+    experts = target.autoencoders()
+    if experts is None or not target.remaining:
+        return None
+    width = len(target.low)
+    code = experts.code(torch.tensor(target.demonstrations.states[:1]), 0)
+    return experts if code.shape[1] < width else None
+
+
 def limit(error: Tensor, endorsed: Tensor) -> float:
     """Return the error `e` that tells best what is endorsed: error <= e is, the rest is not.
 

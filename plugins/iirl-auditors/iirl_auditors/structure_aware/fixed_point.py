@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from iirl_auditors.structure_aware.candidates import Candidates, Enough
+from iirl_auditors.structure_aware.candidates import Candidates, Enough, narrow
 from iirl_auditors.structure_aware.options import FixedPointOptions
 from iirl_auditors.structure_aware.valleys import walk
 from iirl_engine import Auditor, Context
@@ -30,13 +30,13 @@ _WALKERS = 32
 class FixedPoint(Auditor[FixedPointOptions]):
     """Searches fixed points of every autoencoder, then walks along the valleys they lie in.
 
-    Does nothing when the encoder has no autoencoders.
+    Does nothing when the encoder has no autoencoders with a code narrower than a state.
     """
 
     family: Family = "adversarial"
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
-        experts = target.autoencoders()
+        experts = narrow(target)
         if experts is None:
             return
         generator, drawn = context.torch_generator(), context.generator()

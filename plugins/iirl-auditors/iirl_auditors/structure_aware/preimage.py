@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from iirl_auditors.structure_aware.candidates import Candidates, Enough
+from iirl_auditors.structure_aware.candidates import Candidates, Enough, narrow
 from iirl_auditors.structure_aware.options import PreimageOptions
 from iirl_auditors.structure_aware.valleys import jacobians
 from iirl_engine import Auditor, Context
@@ -27,13 +27,13 @@ _FEWEST, _MOST = 8, 64
 class Preimage(Auditor[PreimageOptions]):
     """Solves for states without error from uniform starts, with every autoencoder in turn.
 
-    Does nothing when the encoder has no autoencoders.
+    Does nothing when the encoder has no autoencoders with a code narrower than a state.
     """
 
     family: Family = "adversarial"
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
-        experts = target.autoencoders()
+        experts = narrow(target)
         if experts is None:
             return
         generator = context.torch_generator()
