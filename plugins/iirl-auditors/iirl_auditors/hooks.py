@@ -105,7 +105,25 @@ def _adversarial() -> Iterator[Offer]:
         "pgd",
         f"{package}.pgd:Pgd",
         f"{package}.options:PgdOptions",
-        "adversarial: projected gradient ascent on the reward where norms forbid",
+        "adversarial: gradient ascent to forbidden reward, from a portfolio of starts",
+    )
+    yield Offer(
+        "lbfgs",
+        f"{package}.lbfgs:Lbfgs",
+        f"{package}.options:LbfgsOptions",
+        "adversarial: quasi-Newton ascent from many starts at once",
+    )
+    yield Offer(
+        "cma-es",
+        f"{package}.cma_es:CmaEs",
+        f"{package}.options:CmaEsOptions",
+        "adversarial: evolution strategy, for rewards without a useful gradient",
+    )
+    yield Offer(
+        "archive",
+        f"{package}.archive:Archive",
+        f"{package}.options:ArchiveOptions",
+        "adversarial: the best state of every distance and direction",
     )
     yield Offer(
         "trivial",

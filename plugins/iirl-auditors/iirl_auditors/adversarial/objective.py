@@ -21,7 +21,7 @@ _CLEAR = 0.05
 
 
 class Objective(NamedTuple):
-    """J of some states, its gradient, and which of them are flaws."""
+    """J of some states `[n]`, its gradient `[n, d]`, and which of them are flaws `[n]`."""
 
     value: Tensor
     gradient: Tensor
@@ -29,7 +29,7 @@ class Objective(NamedTuple):
 
 
 class Margins:
-    """Evaluates the objective of a target; two queries per state."""
+    """Evaluates the objective of a target."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -37,19 +37,26 @@ class Margins:
         typical = float(target.violation(expert).abs().median())
         self.typical = typical if 0 < typical < math.inf else 1.0
 
+        self.log_floor = math.log(max(target.floor, 1e-12))
+        self.scale = max(1.0, abs(self.log_floor))
+
+    def value(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the objective `[n]` of states `[n, d]` and which are flaws; a query per state."""
+        of_reward = (self.target.log_reward(states) - self.log_floor) / self.scale
+        of_violation = 3 * (self.target.violation(states) / self.typical - _CLEAR)
+        return soft(of_reward) + soft(of_violation), (of_reward > 0) & (of_violation > 0)
+
     def __call__(self, states: Tensor) -> Objective:
-        """Return the objective `[n]` of states `[n, d]`, its gradient `[n, d]`, and the flaws."""
-        reward, uphill = self.target.log_reward_and_gradient(states)
+        """Return the objective of states `[n, d]`; two queries per state."""
+        log_reward, uphill = self.target.log_reward_and_gradient(states)
         violation, outward = self.target.violation_and_gradient(states)
-        floor = max(self.target.floor, 1e-12)
-        scale = max(1.0, abs(math.log(floor)))
-        of_reward = (reward - math.log(floor)) / scale
+        of_reward = (log_reward - self.log_floor) / self.scale
         of_violation = 3 * (violation / self.typical - _CLEAR)
         value = soft(of_reward) + soft(of_violation)
-        gradient = (slope(of_reward) / scale)[:, None] * uphill
+        gradient = (slope(of_reward) / self.scale)[:, None] * uphill
         gradient = gradient + (3 / self.typical * slope(of_violation))[:, None] * outward
         gradient = torch.where(torch.isfinite(gradient), gradient, 0.0)
-        flaw = (of_reward > 0) & (violation > _CLEAR * self.typical)
+        flaw = (of_reward > 0) & (of_violation > 0)
         return Objective(value, gradient, flaw)
 
 

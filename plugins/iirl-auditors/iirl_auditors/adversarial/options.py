@@ -21,6 +21,32 @@ class PgdOptions:
     rule: Literal["adam", "l2", "linf"] = option("adam", help="how a gradient becomes a step")
 
 
+@attrs.frozen(kw_only=True)
+class LbfgsOptions:
+    """Options of auditor `lbfgs`."""
+
+    budget: int = option(8192, ge=1, help="reward queries per round")
+    steps: int = option(20, ge=1, help="steps per search")
+    memory: int = option(6, ge=1, help="steps that the curvature is told from")
+
+
+@attrs.frozen(kw_only=True)
+class CmaEsOptions:
+    """Options of auditor `cma-es`."""
+
+    budget: int = option(8192, ge=1, help="reward queries per round")
+    generations: int = option(60, ge=1, help="generations per search, at most")
+    sigma: float = option(0.1, gt=0.0, le=1.0, help="first spread, as a share of the domain")
+
+
+@attrs.frozen(kw_only=True)
+class ArchiveOptions:
+    """Options of auditor `archive`."""
+
+    budget: int = option(8192, ge=1, help="reward queries per round")
+    distances: int = option(8, ge=1, help="bins of the violation, on a logarithmic scale")
+    directions: int = option(24, ge=1, help="random directions from the middle of the support")
+
 
 @attrs.frozen(kw_only=True)
 class TrivialOptions:

@@ -10,7 +10,7 @@ from iirl_engine.audit import Target
 
 KINDS = ("uniform", "shell", "expert")
 # Least share of the starts that a kind gets.
-_FLOOR = 0.2
+_FLOOR = 0.1
 
 
 class Starts:
