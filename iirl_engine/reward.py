@@ -151,6 +151,7 @@ def _finite(value: float) -> float | None:
     """Return a number that JSON can hold; None stands for infinitely much."""
     return value if math.isfinite(value) else None
 
+
 # A reward of no more than this is as good as none.
 _TINY = 1e-250
 

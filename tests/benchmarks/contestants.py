@@ -27,8 +27,8 @@ from iirl_engine.plugins import Plugins
 from iirl_engine.records import Suspects
 from iirl_engine.registry import Registry
 
-# Searched is what lies farther from the training states than the task's delta; what is returned lies
-# a tenth farther, for the truth is the distance to more states of the expert than an auditor has.
+# Searched is what lies farther from the training states than the task's delta; what is returned
+# lies a tenth farther: the truth is a distance to more expert states than an auditor has.
 MARGIN, CLEAR = 1.0, 1.1
 # The chain that the documentation recommends, with each auditor's share of the budget.
 DEFAULT: tuple[tuple[str, float], ...] = (

@@ -59,7 +59,7 @@ def solve(candidates: Candidates, codes: Tensor, expert: int, steps: int) -> Non
     """Take so many damped Gauss-Newton steps (Marquardt 1963) from `codes [n, b]`, all at once."""
     damping = torch.full((len(codes), 1, 1), 1e-2, dtype=torch.float64)
     for _ in range(steps):
-        by_state, by_error, wrong = jacobians(candidates, codes, expert)
+        _, by_error, wrong = jacobians(candidates, codes, expert)
         normal = by_error.mT @ by_error
         diagonal = torch.diag_embed(normal.diagonal(dim1=1, dim2=2) + 1e-12)
         downhill = by_error.mT @ wrong[:, :, None]

@@ -26,9 +26,7 @@ def walk(candidates: Candidates, rows: Tensor, generator: torch.Generator) -> No
             _walk(candidates, codes, expert, generator)
 
 
-def _walk(
-    candidates: Candidates, codes: Tensor, expert: int, generator: torch.Generator
-) -> None:
+def _walk(candidates: Candidates, codes: Tensor, expert: int, generator: torch.Generator) -> None:
     by_state, by_error, wrong = jacobians(candidates, codes, expert)
     steepness, directions = flat_directions(by_state, by_error)
     # Directions that stay endorsed for two reaches are as good as flat.
