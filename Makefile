@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*)
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 DEMOS := figure1 pointmaze icu-sepsis
 
-BENCHMARKS := figure1 quality text throughput policy certificates calibration neighbours gradient exploits coverage
+BENCHMARKS := figure1 audit quality text throughput policy certificates calibration neighbours gradient exploits coverage
 
 .PHONY: help setup demo test soak lint docs bench clean $(BENCHMARKS:%=bench-%)
 help:
@@ -55,6 +56,13 @@ lint: $(READY)
 
 docs: $(READY)
 	$(BIN)/sphinx-build --fail-on-warning --quiet -b html docs docs/_build/html
+
+# What auditors are compared with; no part of the product or of its tests.
+$(PEERS): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group peers
+	touch $(PEERS)
+
+bench-audit: $(PEERS)
 
 bench: $(BENCHMARKS:%=bench-%)
 

@@ -10,8 +10,16 @@ import torch
 from torch import Tensor
 
 import iirl_engine as iirl
-from iirl_auditors.adversarial.options import PgdOptions
-from iirl_auditors.adversarial.pgd import Pgd, ascend
+from iirl_auditors.adversarial.archive import Archive
+from iirl_auditors.adversarial.cma_es import CmaEs
+from iirl_auditors.adversarial.lbfgs import Lbfgs
+from iirl_auditors.adversarial.options import (
+    ArchiveOptions,
+    CmaEsOptions,
+    LbfgsOptions,
+    PgdOptions,
+)
+from iirl_auditors.adversarial.pgd import Pgd
 from iirl_auditors.gradient_extrapolation.gradient_flow import GradientFlow, flow
 from iirl_auditors.gradient_extrapolation.lipschitz import Lipschitz, slope, steeper_half
 from iirl_auditors.gradient_extrapolation.monotone_escape import MonotoneEscape, rise
@@ -61,7 +69,12 @@ AUDITORS: list[tuple[Any, Any]] = [
     (Lipschitz, LipschitzOptions(budget=1000)),
     (Saturation, SaturationOptions(budget=1000)),
     (MonotoneEscape, MonotoneEscapeOptions(budget=1000, steps=8)),
-    (Pgd, PgdOptions(budget=1000, steps=10)),
+    (Pgd, PgdOptions(budget=1000)),
+    (Pgd, PgdOptions(budget=1000, rule="l2")),
+    (Pgd, PgdOptions(budget=1000, rule="linf")),
+    (Lbfgs, LbfgsOptions(budget=1000)),
+    (CmaEs, CmaEsOptions(budget=1000)),
+    (Archive, ArchiveOptions(budget=1000)),
 ]
 
 
@@ -213,17 +226,6 @@ def test_rays_end_at_the_edge_of_the_domain() -> None:
     assert probes[0].tolist() == [[0.0, 0.0], [0.25, 0.0], [0.5, 0.0], [0.75, 0.0]]
     assert probes[1, :, 0].tolist() == [0.5] * 4
     assert probes[1, :, 1].tolist() == pytest.approx([1.0, 0.25, -0.5, -1.25])
-
-
-def test_a_step_climbs_the_reward_without_leaving_the_forbidden() -> None:
-    low, high = -torch.ones(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
-    states = torch.zeros(2, 2, dtype=torch.float64)
-    uphill = torch.tensor([[-1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)
-    outward = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
-    violation = torch.tensor([0.1, -0.1], dtype=torch.float64)
-    forbidden, allowed = ascend(states, uphill, violation, outward, 0.1, low, high)
-    assert forbidden.tolist() == pytest.approx([0.0, 0.2])
-    assert allowed.tolist() == pytest.approx([0.2, 0.0])
 
 
 def test_a_flow_climbs_and_never_leads_back() -> None:

@@ -71,7 +71,7 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
         return disagreement(self._scale(states), self._parameters)
 
     def autoencoders(self) -> Autoencoders:
-        return Experts(self._scale, self._parameters)
+        return Mixture(self._scale, self._layers)
 
     def formula(self) -> list[Operation]:
         return [
@@ -136,26 +136,25 @@ class MoeAutoencoder(Encoder[MoeAutoencoderOptions]):
         self._keep(learned)
 
 
-class Experts(Autoencoders):
-    """The mixture's experts, each by itself, between states in their own units.
+class Mixture(Autoencoders):
+    """The whole mixture as one autoencoder between states in their own units.
 
-    Where the gate leaves one expert alone, the states that it maps to themselves have no loss.
+    Its code is the gated units and the gate's weights, `[n, k b + k]`; the loss is its error of
+    reconstruction alone, whichever experts the gate mixes.
     """
 
-    def __init__(self, scale: Scale, parameters: Mapping[str, Tensor]) -> None:
-        self._scale, self._parameters = scale, parameters
+    count = 1
 
-    @property
-    def count(self) -> int:
-        return len(self._parameters["gate_bias"])
+    def __init__(self, scale: Scale, layers: Layers) -> None:
+        self._scale, self._layers = scale, layers
 
     def code(self, states: Tensor, expert: int) -> Tensor:
-        weight, bias = (self._parameters[n][expert] for n in ("encoder", "encoder_bias"))
-        return (self._scale(states) @ weight.T + bias).relu()
+        return torch.cat(gated(self._scale(states), self._layers), dim=1)
 
     def decode(self, code: Tensor, expert: int) -> Tensor:
-        weight, bias = (self._parameters[n][expert] for n in ("decoder", "decoder_bias"))
-        return (code @ weight.T + bias) * self._scale.spread + self._scale.center
+        units = len(self._layers.inner_bias)
+        scaled = code[:, :units] @ self._layers.outer + code[:, units:] @ self._layers.outer_bias
+        return scaled * self._scale.spread + self._scale.center
 
 
 class Layers(NamedTuple):
@@ -189,13 +188,18 @@ def mixture(scaled: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, T
 
 def mixed_by(scaled: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
     """Return what `mixture` does, of parameters that were laid out before."""
+    features, weights = gated(scaled, layers)
+    return features, (features @ layers.outer).add_(weights @ layers.outer_bias)
+
+
+def gated(scaled: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:
+    """Return the hidden units `[n, k b]`, times their gate's weight, and the weights `[n, k]`."""
     # In place where autograd allows: at thousands of rows, fresh memory costs more than sums.
     weights = (scaled @ layers.gate).add_(layers.gate_bias).softmax(dim=1)
     units = (scaled @ layers.inner).add_(layers.inner_bias).relu_()
     experts = len(layers.gate_bias)
     features = units.view(-1, experts, len(layers.inner_bias) // experts) * weights[:, :, None]
-    features = features.flatten(1)
-    return features, (features @ layers.outer).add_(weights @ layers.outer_bias)
+    return features.flatten(1), weights
 
 
 def error_and_gradient(scaled: Tensor, layers: Layers) -> tuple[Tensor, Tensor]:

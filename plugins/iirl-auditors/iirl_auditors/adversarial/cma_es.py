@@ -34,21 +34,23 @@ class CmaEs(Auditor[CmaEsOptions]):
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
         generator = context.generator()
         portfolio, margins = Starts(target, context.torch_generator()), Margins(target)
-        low, width = target.low.numpy(), (target.high - target.low).clamp(min=1e-300).numpy()
-        kind_of = cmaes.CMA if len(low) <= _FULL and len(low) > 1 else cmaes.SepCMA
+        low, width = target.low.numpy(), (target.high - target.low).numpy()
+        # The library evolves two dimensions or more; a second one of a single feature is idle.
+        dimensions = max(2, len(low))
+        kind_of = cmaes.CMA if dimensions <= _FULL else cmaes.SepCMA
         while target.remaining:
             start, kind = portfolio.draw(1)
             search = kind_of(
-                mean=(start[0].numpy() - low) / width,
+                mean=np.resize((start[0].numpy() - low) / width, dimensions),
                 sigma=self.options.sigma,
-                bounds=np.stack([np.zeros(len(low)), np.ones(len(low))], axis=1),
+                bounds=np.stack([np.zeros(dimensions), np.ones(dimensions)], axis=1),
                 seed=int(generator.integers(2**31)),
             )
             for _ in range(self.options.generations):
                 asked = [search.ask() for _ in range(min(search.population_size, target.remaining))]
                 if not asked:
                     return
-                states = torch.from_numpy(low + width * np.stack(asked))
+                states = torch.from_numpy(low + width * np.stack(asked)[:, : len(low)])
                 states = states.clamp(target.low, target.high)
                 value, flaw = margins.value(states)
                 if flaw.any():

@@ -21,6 +21,8 @@ from iirl_engine.audit import Target
 _PER_ANCHOR = 1.5
 # Candidates nearer than this share of the reach are one.
 _TWIN = 0.15
+# In so few features nothing is gained by reading autoencoders.
+_FEW = 4
 # Queries, at first and then after each batch, that find out which errors are endorsed.
 _FIRST, _LATER = 12, 3
 
@@ -105,7 +107,7 @@ class Candidates:
         """Keep the new ones among states that norms forbid; return which have a small error."""
         error = wrong.square().mean(dim=1)
         small = error <= self.limit
-        inside = ((states >= self.target.low) & (states <= self.target.high)).all(dim=1)
+        inside = self._inside(states)
         some = torch.linspace(0, len(states) - 1, min(len(states), 8)).long()
         self._batch.append((states[some], error[some]))
         rows = (small & inside).nonzero()[:, 0]
@@ -152,7 +154,8 @@ class Candidates:
 
     def report(self) -> Iterator[Tensor]:
         """Ask about candidates, those that lie farthest apart first, and yield the flaws."""
-        left = self.states
+        asked = torch.cdist(self.states, self._reported) <= _TWIN / 2 * self.reach
+        left = self.states[~asked.any(dim=1)]
         for apart in (2.02 * self.reach, self.reach, 0.5 * self.reach, 0.0):
             if not len(left):
                 return
@@ -165,6 +168,9 @@ class Candidates:
                 far = torch.cdist(left, self._reported) > 0.5 * apart
                 left = left[far.all(dim=1)]
 
+    def _inside(self, states: Tensor) -> Tensor:
+        return ((states >= self.target.low) & (states <= self.target.high)).all(dim=1)
+
     def _ask(self, states: Tensor, error: Tensor | None) -> Iterator[Tensor]:
         states = states[: self.target.remaining]
         if not len(states):
@@ -173,24 +179,49 @@ class Candidates:
         if error is not None:
             self._asked_error = torch.cat([self._asked_error, error[: len(states)]])
             self._endorsed = torch.cat([self._endorsed, endorsed])
-        flaws = states[endorsed & (self.target.violation(states) > 0)]
+        flaws = states[endorsed & self._inside(states) & (self.target.violation(states) > 0)]
         self._reported = torch.cat([self._reported, flaws])
         if len(flaws):
             yield flaws
 
 
-def narrow(target: Target) -> Autoencoders | None:
-    """Return the encoder's autoencoders if their code is narrower than a state; costs a query.
+NO_EXPERTS = dict.fromkeys(
+    ("Cliff", "Flat", "Spike", "Noisy"), "the encoder shows no autoencoders to read"
+)
 
-    One whose code is as wide as a state can map all states to themselves: being one of those says
-    little, and other auditors search better.
+
+class Reconstruction(Autoencoders):
+    """Autoencoders of wide code, seen as maps from states to states: a state is its own code."""
+
+    def __init__(self, inner: Autoencoders) -> None:
+        self._inner = inner
+
+    @property
+    def count(self) -> int:
+        return self._inner.count
+
+    def code(self, states: Tensor, expert: int) -> Tensor:
+        return self._inner.decode(self._inner.code(states, expert), expert)
+
+    def decode(self, code: Tensor, expert: int) -> Tensor:
+        return code
+
+
+def readable(target: Target) -> tuple[Autoencoders, int] | None:
+    """Return the encoder's autoencoders and the width of a code; None where they are of no use.
+
+    That is without any, and in up to four features, where a search sees as much. With a code no
+    narrower than a state, states are searched instead of codes. Costs two queries; one of them asks
+    for a reward, so that one that cannot be evaluated is never called clean for want of experts.
     """
+    one = torch.tensor(target.demonstrations.states[:1])
+    target.reward(one)
     experts = target.autoencoders()
-    if experts is None or not target.remaining:
-        return None
     width = len(target.low)
-    code = experts.code(torch.tensor(target.demonstrations.states[:1]), 0)
-    return experts if code.shape[1] < width else None
+    if experts is None or not target.remaining or width <= _FEW:
+        return None
+    code = experts.code(one, 0).shape[1]
+    return (experts, code) if code < width else (Reconstruction(experts), width)
 
 
 def limit(error: Tensor, endorsed: Tensor) -> float:

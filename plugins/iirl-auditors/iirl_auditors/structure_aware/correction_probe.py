@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,11 +28,16 @@ class CorrectionProbe(Auditor[CorrectionProbeOptions]):
     """
 
     family: Family = "adversarial"
+    blind_to: ClassVar = dict.fromkeys(
+        ("Cliff", "Flat", "Spike", "Noisy"), "the reward has no corrections to read"
+    )
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
         generator = context.torch_generator()
         kernels = [c for c in target.corrections if isinstance(c, Kernels) and c.count]
-        if not kernels:
+        # A reward that cannot be evaluated is never called clean for want of corrections.
+        target.reward(torch.tensor(target.demonstrations.states[:1]))
+        if not kernels or not target.remaining:
             return
         centers = torch.cat([torch.tensor(c.centers) for c in kernels])
         radii = torch.cat([torch.tensor(c.radii) for c in kernels])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
+from iirl_auditors.structure_aware.candidates import NO_EXPERTS, readable
 from iirl_auditors.structure_aware.options import DecoderImageOptions
 from iirl_engine import Auditor, Context
 from iirl_engine.api import Autoencoders
@@ -29,9 +30,10 @@ class DecoderImage(Auditor[DecoderImageOptions]):
     """
 
     family: Family = "adversarial"
+    blind_to: ClassVar = NO_EXPERTS
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
-        experts = target.autoencoders()
+        experts = target.autoencoders() if readable(target) else None
         if experts is None:
             return
         generator = context.torch_generator()

@@ -8,12 +8,12 @@ are found without any gradient of the reward.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
-from iirl_auditors.structure_aware.candidates import Candidates, Enough, narrow
+from iirl_auditors.structure_aware.candidates import NO_EXPERTS, Candidates, Enough, readable
 from iirl_auditors.structure_aware.options import FixedPointOptions
 from iirl_auditors.structure_aware.valleys import walk
 from iirl_engine import Auditor, Context
@@ -30,20 +30,24 @@ _WALKERS = 32
 class FixedPoint(Auditor[FixedPointOptions]):
     """Searches fixed points of every autoencoder, then walks along the valleys they lie in.
 
-    Does nothing when the encoder has no autoencoders with a code narrower than a state.
+    Does nothing when the encoder has no autoencoders.
     """
 
     family: Family = "adversarial"
+    blind_to: ClassVar = NO_EXPERTS
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
-        experts = narrow(target)
-        if experts is None:
+        read = readable(target)
+        if read is None:
             return
+        experts, code = read
         generator, drawn = context.torch_generator(), context.generator()
         candidates = Candidates(target, experts, drawn)
         walked = torch.empty(0, dtype=torch.int64)
         spent = {"search": 0, "walk": 0}
         count = _FEWEST
+        # A walker's Jacobians cost a pass per entry of its code; no walk takes all that is left.
+        walkers = max(1, min(_WALKERS, target.budget // (20 * code)))
         try:
             while True:
                 before = target.remaining
@@ -52,7 +56,7 @@ class FixedPoint(Auditor[FixedPointOptions]):
                     fresh = len(candidates.anchors) - len(walked)
                     walked = torch.cat([walked, walked.new_zeros(fresh)])
                     tired = walked + torch.rand(len(walked), generator=generator)
-                    least = tired.argsort()[:_WALKERS]
+                    least = tired.argsort()[:walkers]
                     walked[least] += 1
                     walk(candidates, candidates.anchors[least], generator)
                     spent["walk"] += before - target.remaining

@@ -7,12 +7,12 @@ D_k(z) = D_k(E_k(D_k(z))) for the code z from anywhere, also where no plain iter
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
-from iirl_auditors.structure_aware.candidates import Candidates, Enough, narrow
+from iirl_auditors.structure_aware.candidates import NO_EXPERTS, Candidates, Enough, readable
 from iirl_auditors.structure_aware.options import PreimageOptions
 from iirl_auditors.structure_aware.valleys import jacobians
 from iirl_engine import Auditor, Context
@@ -27,15 +27,17 @@ _FEWEST, _MOST = 8, 64
 class Preimage(Auditor[PreimageOptions]):
     """Solves for states without error from uniform starts, with every autoencoder in turn.
 
-    Does nothing when the encoder has no autoencoders with a code narrower than a state.
+    Does nothing when the encoder has no autoencoders.
     """
 
     family: Family = "adversarial"
+    blind_to: ClassVar = NO_EXPERTS
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
-        experts = narrow(target)
-        if experts is None:
+        read = readable(target)
+        if read is None:
             return
+        experts, _ = read
         generator = context.torch_generator()
         candidates = Candidates(target, experts, context.generator())
         count = _FEWEST
