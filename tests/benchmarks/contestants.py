@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchlib.contestants import contestant
+from benchlib.task import BudgetExhausted
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,7 +34,7 @@ MARGIN, CLEAR = 1.0, 1.1
 # The chain that the documentation recommends, with each auditor's share of the budget.
 DEFAULT: tuple[tuple[str, float], ...] = (
     ("correction-probe", 0.05),
-    ("fixed-point", 0.8),
+    ("fixed-point", 0.95),
     ("pgd", 1.0),
 )
 
@@ -153,8 +154,12 @@ def audited(
             budget = max(1, int(share * oracle.left))
             options = build_options(entry.offer.options, {"budget": budget}, name, [], None)
             target = Target(model, float(task.r_star), budget)
-            found.extend(_states(entry.build(options), target, Context("audit", name, seed, 1)))
-            if oracle.left == 0:
+            try:
+                for states in _states(
+                    entry.build(options), target, Context("audit", name, seed, 1)
+                ):
+                    found.append(states)
+            except BudgetExhausted:  # the oracle says so as soon as nothing is left
                 break
         states = torch.cat(found)
         clear = model.demonstrations.support.distance(states) > CLEAR * task.delta

@@ -53,8 +53,10 @@ class Candidates:
         """Largest error that the reward seems to endorse."""
         width = len(target.low)
         self.states = torch.empty((0, width), dtype=torch.float64)
-        self.expert = torch.empty(0, dtype=torch.int64)
-        self.codes: list[Tensor] = []
+        self.errors = torch.empty(0, dtype=torch.float64)
+        self.codes: list[tuple[int, Tensor]] = []
+        """Each candidate's expert, and its code there."""
+        self._noted: list[tuple[Tensor, Tensor, Tensor, int]] = []
         self._asked_error = torch.empty(0, dtype=torch.float64)
         self._endorsed = torch.empty(0, dtype=torch.bool)
         self._batch: list[tuple[Tensor, Tensor]] = []
@@ -104,35 +106,42 @@ class Candidates:
         return again, small
 
     def gather(self, states: Tensor, wrong: Tensor, codes: Tensor, expert: int) -> Tensor:
-        """Keep the new ones among states that norms forbid; return which have a small error."""
+        """Take note of states with a small error; return which they are, none at first."""
         error = wrong.square().mean(dim=1)
         small = error <= self.limit
-        inside = self._inside(states)
         some = torch.linspace(0, len(states) - 1, min(len(states), 8)).long()
         self._batch.append((states[some], error[some]))
-        rows = (small & inside).nonzero()[:, 0]
+        rows = (small & self._inside(states)).nonzero()[:, 0]
+        self._noted.extend((states[r], error[r], codes[r], expert) for r in rows.tolist())
+        return small if self.limit < torch.inf else torch.zeros_like(small)
+
+    def settle(self) -> None:
+        """Make candidates of what was noted, as far as norms forbid it and it is new."""
+        noted, self._noted = self._noted, []
+        if not noted:
+            return
+        states = torch.stack([state for state, _, _, _ in noted])
+        twin = _TWIN * self.reach
+        rows = (torch.cdist(states, self.states) > twin).all(dim=1).nonzero()[:, 0]
+        rows = rows[thinned(states[rows], twin)]
         rows = rows[self.target.violation(states[rows]) > 0] if len(rows) else rows
-        if len(rows):
-            near = torch.cdist(states[rows], self.states) <= _TWIN * self.reach
-            rows = rows[~near.any(dim=1)]
-        if len(rows):
-            rows = rows[thinned(states[rows], _TWIN * self.reach)]
-            self._batch.append((states[rows], error[rows]))
-            before = len(self.states)
-            self.states = torch.cat([self.states, states[rows]])
-            far = torch.cdist(states[rows], self.states[self.anchors]) > self.reach
-            apart = thinned(states[rows][far.all(dim=1)], self.reach)
-            fresh = before + far.all(dim=1).nonzero()[:, 0][apart]
-            self.anchors = torch.cat([self.anchors, fresh])
-            self.expert = torch.cat([self.expert, torch.full((len(rows),), expert)])
-            self.codes.extend(codes[rows])
-        return small
+        kept = [noted[row] for row in rows.tolist()]
+        error = states.new_tensor([float(error) for _, error, _, _ in kept])
+        self._batch.append((states[rows], error))
+        before = len(self.states)
+        far = (torch.cdist(states[rows], self.states[self.anchors]) > self.reach).all(dim=1)
+        apart = thinned(states[rows][far], self.reach)
+        self.anchors = torch.cat([self.anchors, before + far.nonzero()[:, 0][apart]])
+        self.states = torch.cat([self.states, states[rows]])
+        self.errors = torch.cat([self.errors, error])
+        self.codes.extend((expert, code) for _, _, code, expert in kept)
 
     def learn(self) -> Iterator[Tensor]:
         """Ask about a few states of the last batch, and settle the limit; yield flaws among them.
 
         Which error is endorsed is known best after asking about errors around the limit.
         """
+        self.settle()
         if not self._batch:
             return
         states, error = (torch.cat(parts) for parts in zip(*self._batch, strict=True))
@@ -148,14 +157,16 @@ class Candidates:
             rows = (error - self.limit).abs().argsort()[:_LATER]
         yield from self._ask(states[rows], error[rows])
         if not len(self._reported):  # the first flaw is worth knowing early
+            order = order[:64]
             rows = order[self.target.violation(states[order]) > 0][:2]
             yield from self._ask(states[rows], error[rows])
         self.limit = limit(self._asked_error, self._endorsed)
 
     def report(self) -> Iterator[Tensor]:
         """Ask about candidates, those that lie farthest apart first, and yield the flaws."""
+        self.settle()
         asked = torch.cdist(self.states, self._reported) <= _TWIN / 2 * self.reach
-        left = self.states[~asked.any(dim=1)]
+        left = self.states[~asked.any(dim=1) & (self.errors <= self.limit)]
         for apart in (2.02 * self.reach, self.reach, 0.5 * self.reach, 0.0):
             if not len(left):
                 return

@@ -12,7 +12,7 @@ class FixedPointOptions:
     """Options of auditor `fixed-point`."""
 
     budget: int = option(8192, ge=1, help="reward queries per round")
-    steps: int = option(8, ge=1, help="steps of each search for a fixed point")
+    steps: int = option(12, ge=1, help="steps of each search for a fixed point")
     walks: float = option(
         0.4, ge=0.0, lt=1.0, help="share of the queries that walk on from what was found"
     )

@@ -19,11 +19,12 @@ _LENGTH = 0.8
 
 def walk(candidates: Candidates, rows: Tensor, generator: torch.Generator) -> None:
     """Walk some hops from each of the candidates in `rows`, and gather what is found."""
+    chosen = [candidates.codes[row] for row in rows.tolist()]
     for expert in range(candidates.experts.count):
-        mine = rows[candidates.expert[rows] == expert].tolist()
-        if mine:
-            codes = torch.stack([candidates.codes[row] for row in mine])
-            _walk(candidates, codes, expert, generator)
+        codes = [code for owner, code in chosen if owner == expert]
+        if codes:
+            _walk(candidates, torch.stack(codes), expert, generator)
+    candidates.settle()
 
 
 def _walk(candidates: Candidates, codes: Tensor, expert: int, generator: torch.Generator) -> None:
