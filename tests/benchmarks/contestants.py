@@ -34,7 +34,8 @@ MARGIN, CLEAR = 1.0, 1.1
 # The chain that the documentation recommends, with each auditor's share of the budget.
 DEFAULT: tuple[tuple[str, float], ...] = (
     ("correction-probe", 0.05),
-    ("fixed-point", 0.95),
+    ("fixed-point", 0.85),
+    ("preimage", 0.9),
     ("pgd", 1.0),
 )
 
