@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from iirl_engine.records import Flaws, Region
 from iirl_engine.reward import RewardModel
+from iirl_engine.support import power_of_two
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -189,7 +190,7 @@ def describe(
             open=int(is_open[members].sum()),
             severity=float(flaws.rewards[members[0]] * flaws.violations[members[0]]),
             center=tuple(states[0].tolist()),
-            radius=float(np.linalg.norm(states - states[0], axis=1).max()),
+            radius=float(_apart(states - states[0], np.zeros((1, states.shape[1]))).max()),
             low=tuple(states.min(axis=0).tolist()),
             high=tuple(states.max(axis=0).tolist()),
             nearest=tuple(expert[place].tolist()),
@@ -224,7 +225,9 @@ def _components(count: int, links: Sequence[tuple[int, int]]) -> Rows:
 
 
 def _apart(a: Array, b: Array) -> Array:
-    """Return the Euclidean distances `[n, m]` by |a|^2 - 2ab + |b|^2."""
+    """Return the Euclidean distances `[n, m]` by |a|^2 - 2ab + |b|^2, in range at any scale."""
+    unit = power_of_two(float(max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))))
+    a, b = a / unit, b / unit
     squared = (a**2).sum(axis=1)[:, None] - 2 * a @ b.T + (b**2).sum(axis=1)
-    apart: Array = np.sqrt(squared.clip(min=0))
+    apart: Array = np.sqrt(squared.clip(min=0)) * unit
     return apart

@@ -292,7 +292,9 @@ def test_a_run_directory_that_another_process_holds_is_busy(copied: Run, iirl: I
 def long_chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A chain whose rounds take long enough to be interrupted within one."""
     file = tmp_path_factory.mktemp("long") / "chain.toml"
-    text = CHAIN.replace("budget = 1024", "budget = 16384").replace("budget = 512", "budget = 2048")
+    text = CHAIN.replace("budget = 1024", "budget = 16384").replace(
+        "budget = 512", "budget = 65536"
+    )
     file.write_text(text)
     return file
 

@@ -80,7 +80,7 @@ def test_show_tells_the_options(environment: Environment) -> None:
         shown = environment.iirl("plugins", "show", name)
         assert shown.code == 0
         assert "auditor acme-audit:wanderer: a few random states" in shown.said
-        assert "budget (int, default 256) reward queries per round" in shown.said
+        assert "budget reward queries per round (int, default 256)" in shown.said
     (strategy,) = environment.iirl("plugins", "show", DIST, "--json").json()["strategies"]
     assert strategy["options"]["properties"]["budget"]["minimum"] == 1
 

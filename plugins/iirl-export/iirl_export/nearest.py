@@ -23,13 +23,33 @@ _SPARE = 3
 class Treeless(Support):
     """The expert states, searched by matrix products."""
 
-    def _neighbours(self, scaled: Tensor, k: int) -> Tensor:
-        """Shortlist by |p|^2 - 2qp, which rounds, then order exactly."""
+    @property
+    def _neighbours(self) -> Products:  # type: ignore[override]
+        return Products(self._points)
+
+
+class Products:
+    """The nearest of some points by matrix products, in one expression.
+
+    Parameters
+    ----------
+    points
+        `[n, d]`.
+    """
+
+    def __init__(self, points: Tensor) -> None:
+        self._points = points
+
+    def find(self, queries: Tensor, k: int) -> Tensor:
+        """Return the row numbers `[m, k]` of the k points nearest to `queries [m, d]`.
+
+        Shortlisted by |p|^2 - 2qp, which rounds, then ordered exactly.
+        """
         centre = self._points.mean(dim=0)
-        points, queries = self._points - centre, scaled - centre
-        squared = points.square().sum(dim=1) - 2 * queries @ points.T
+        points, centred = self._points - centre, queries - centre
+        squared = points.square().sum(dim=1) - 2 * centred @ points.T
         shortlist = squared.topk(min(k + _SPARE, len(points)), largest=False).indices
-        apart = torch.linalg.vector_norm(scaled[:, None] - self._points[shortlist], dim=2)
+        apart = torch.linalg.vector_norm(queries[:, None] - self._points[shortlist], dim=2)
         return shortlist.gather(1, apart.topk(k, largest=False).indices)
 
 

@@ -255,9 +255,9 @@ def test_a_norm_that_branches_is_refused_only_where_a_correction_asks_it(tmp_pat
 @pytest.fixture
 def wrong_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the program take the second nearest expert state for the nearest."""
-    right = nearest.Treeless._neighbours
+    right = nearest.Products.find
     monkeypatch.setattr(
-        nearest.Treeless, "_neighbours", lambda self, scaled, k: right(self, scaled, k + 1)[:, 1:]
+        nearest.Products, "find", lambda self, queries, k: right(self, queries, k + 1)[:, 1:]
     )
 
 
