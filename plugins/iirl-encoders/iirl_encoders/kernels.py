@@ -82,10 +82,10 @@ class Centers:
             apart = torch.addmm(self._squares[None, :], moved, self._points.T, alpha=-2)
             least = apart.detach().amin(dim=1, keepdim=True)
             nearest = least[:, 0] + moved.square().sum(dim=1)
-            logs = []
+            beyond, logs = apart - least, []
             for width in widths.tolist():
                 rate = -0.5 / width**2
-                terms = torch.exp((apart - least) * rate)
+                terms = (beyond * rate).exp_()
                 logs.append(torch.log(terms @ self.weights) + rate * nearest)
             return torch.stack(logs, dim=1)
 
