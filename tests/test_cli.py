@@ -363,6 +363,16 @@ def test_status_tells_rounds_releases_and_the_stable_one(finished: Run, iirl: Ii
     told = iirl("status", finished.folder)
     assert told.code == 0
     assert f"rounds:     {body['rounds']}" in told.out
+    assert body["verdict"]["level"] == "passed"
+    assert body["verdict"]["text"] in " ".join(told.out.split())
+
+
+def test_status_of_a_run_with_open_flaws_is_failed(iirl: Iirl, tmp_path: Path) -> None:
+    chain, folder = tmp_path / "chain.toml", tmp_path / "run"
+    # The last auditor's flaws stay open: no refiner follows.
+    chain.write_text(CHAIN[: CHAIN.index("[[refine]]")])
+    assert iirl("run", chain, "--out", folder).code == 1
+    assert "failed: after" in iirl("status", folder).out
 
 
 @pytest.mark.parametrize("command", ["status", "report"])

@@ -142,6 +142,23 @@ def test_the_same_report_gives_the_same_bytes(width: int) -> None:
         assert len(picture.png) < 190_000
 
 
+def greys(png: bytes) -> int:
+    """Count pixels of the grey that limits are drawn in, within the plot."""
+    image = pixels(png)[100:420, 60:450]
+    return int((np.abs(image - np.array([0x5A, 0x5A, 0x66]) / 255).max(axis=-1) < 0.02).sum())
+
+
+def test_a_map_shows_where_norms_begin_to_forbid() -> None:
+    report = report_of(expert(2))
+    boundless = SupportNorm(SupportOptions(boundary=1e6))
+    boundless.fit(report.after.demonstrations, Context("norm", "support", 0, 0))
+    nothing = attrs.evolve(report, after=report.after.evolve(norms={"support": boundless}))
+    with_limit, without = draw(report), draw(nothing)
+    assert greys(with_limit.after.png) > greys(without.after.png) + 100
+    assert "begin to forbid" in with_limit.caption
+    assert "begin to forbid" not in without.caption
+
+
 @pytest.mark.parametrize("width", [1, 2, 3, 5])
 def test_flaws_are_circled_before_and_those_still_open_after(width: int) -> None:
     mended = draw(report_of(expert(width)))

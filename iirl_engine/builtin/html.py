@@ -98,7 +98,8 @@ class _Place:
 def _region(report: Report, region: Region) -> _Place:
     names = report.after.demonstrations.feature_names
     box = zip(names[:_FEATURES], region.low, region.high, strict=False)
-    state = tuple((name, f"{low:.3g} to {high:.3g}") for name, low, high in box)
+    spans = ((name, f"{low:.3g}", f"{high:.3g}") for name, low, high in box)
+    state = tuple((n, low if low == high else f"{low} to {high}") for n, low, high in spans)
     return _Place(region, state, len(names) - len(state))
 
 

@@ -1,9 +1,9 @@
 """The pictures of a report: where the reward is high, before and after the flywheel.
 
 In the manner of Figure 1 of the paper: yellow is a low reward and purple a high one, dark dots
-are expert states, hollow red circles are flaws. One feature is drawn as a curve, two as a map,
-three as a cloud of cells. Of wider states two features are drawn, and the features that are not
-drawn are taken from the expert state that is nearest in those that are.
+are expert states, hollow red circles are flaws. One feature is drawn as a curve, two as a map with
+the limits of the norms, three as a cloud of cells. Of wider states two features are drawn, and the
+features that are not drawn are taken from the expert state that is nearest in those that are.
 
 Each axis is mapped to [0, 1] before anything is drawn, so that features of any scale, from 1e-300
 to 1e300, look alike.
@@ -20,6 +20,7 @@ from typing import Any
 import attrs
 import matplotlib.style
 import numpy as np
+import torch
 from matplotlib import colormaps, font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -50,6 +51,7 @@ _COLOURS = colormaps["viridis_r"]
 _NO_METADATA: dict[str, Any] = {"Software": None}
 _RED, _INK, _GREY = "#e3001b", "#16161d", "#5a5a66"
 _FONT = "DejaVu Sans"
+_LIMIT: dict[str, Any] = {"colors": _GREY, "linewidths": 1.0, "linestyles": "dashed"}
 _STYLE = {
     "font.family": _FONT,
     "font.size": 10,
@@ -171,8 +173,15 @@ class _Scene:
     cells: Array
     states: Array
     expert: Array
+    violation: Array
     floor: float
     width: int
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a map shows the limit of a norm."""
+        forbidden = self.violation > 0
+        return len(self.axes) == 2 and bool(forbidden.any() and not forbidden.all())
 
     @property
     def names(self) -> str:
@@ -243,7 +252,9 @@ def _scene(model: RewardModel, columns: Sequence[int], floor: float) -> _Scene:
     states = np.resize(data.states[nearest], (len(cells), model.width))
     for index, axis in enumerate(axes):
         states[:, axis.column] = axis.value(cells[:, index])
-    return _Scene(axes, cells, states, expert, floor, model.width)
+    with torch.no_grad():
+        violation = model.violation(torch.from_numpy(states)).numpy()
+    return _Scene(axes, cells, states, expert, violation, floor, model.width)
 
 
 def _placed(axes: Sequence[_Axis], states: Array) -> Array:
@@ -332,8 +343,12 @@ def _map(figure: Figure, scene: _Scene, panel: _Panel) -> None:
         aspect="auto",
         interpolation="nearest",
     )
+    along = np.linspace(0, 1, cells)
+    if scene.bounded:
+        forbidden = (scene.violation > 0).reshape(cells, cells).T
+        limits = axes.contour(along, along, forbidden, levels=[0.5], **_LIMIT)
+        limits.set_path_effects([withStroke(linewidth=2.2, foreground="#ffffffb0")])
     if panel.reward.min() <= scene.floor < panel.reward.max():
-        along = np.linspace(0, 1, cells)
         endorsed = panel.reward.reshape(cells, cells).T
         axes.contour(along, along, endorsed, levels=[scene.floor], colors=_INK, linewidths=0.7)
     shown = _some(scene.expert)
@@ -396,6 +411,9 @@ def _legend(figure: Figure, scene: _Scene, panel: _Panel) -> None:
     axes.text(0.065, 0.5, "expert state", va="center", fontsize=9, color=_GREY)
     axes.scatter([0.27], [0.5], **_circle(30))
     axes.text(0.29, 0.5, _circled(panel), va="center", fontsize=9, color=_GREY)
+    if scene.bounded:
+        axes.hlines([0.5], [0.62], [0.68], **_LIMIT)
+        axes.text(0.69, 0.5, "limit of a norm", va="center", fontsize=9, color=_GREY)
 
 
 def _circled(panel: _Panel) -> str:
@@ -451,6 +469,8 @@ def _caption(scene: _Scene, before: _Panel, after: _Panel, data: Demonstrations)
         parts.append(f"Only cells with a reward above the floor {scene.floor:g} are drawn.")
     if len(scene.axes) == 2:
         parts.append(f"The thin line is the floor {scene.floor:g}: inside it states are endorsed.")
+    if scene.bounded:
+        parts.append("The dashed line is where the norms begin to forbid.")
     if len(scene.axes) == 1:
         parts.append(f"The dashed line is the floor {scene.floor:g}.")
     if scene.projected:

@@ -23,8 +23,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 def status(folder: Path, as_json: bool) -> None:
     """Show where the run in DIR stands: rounds, releases, open flaws, concerns and events."""
     from iirl_engine.knowledge import Knowledge
-    from iirl_engine.layout import KNOWLEDGE
-    from iirl_engine.summary import newest, plain
+    from iirl_engine.layout import KNOWLEDGE, RELEASES
+    from iirl_engine.records import Outcome
+    from iirl_engine.summary import newest, plain, verdict, wrap
 
     if not (folder / KNOWLEDGE).exists():
         raise _no_run(folder)
@@ -36,10 +37,13 @@ def status(folder: Path, as_json: bool) -> None:
     finally:
         knowledge.close()
     open_flaws = rounds[-1].open if rounds else 0
+    newest_release = folder / RELEASES / f"{max(releases, default=0):04d}"
+    so_far = verdict(Outcome(folder, newest_release, rounds, open_flaws, (), concerns=concerns))
     open_regions = sum(region.open > 0 for region in regions)
     if as_json:
         body = {
             "run": str(folder),
+            "verdict": {"level": so_far.level, "text": so_far.text},
             "rounds": len(rounds),
             "open_flaws": open_flaws,
             "regions": [region.to_json() for region in regions],
@@ -64,6 +68,7 @@ def status(folder: Path, as_json: bool) -> None:
         click.echo(f"concern:    {'GRAVE, ' if concern.grave else ''}{told}: {plain(concern.text)}")
     for at, number, text in events:
         click.echo(f"event:      {at} round {number}: {text}")
+    click.echo("\n".join(wrap(f"{so_far.level}: {so_far.text}")))
 
 
 @click.command()
