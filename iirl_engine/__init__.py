@@ -33,6 +33,9 @@ if TYPE_CHECKING:
         Source,
         Triage,
     )
+    from iirl_engine.corrections.base import Correction, View
+    from iirl_engine.corrections.fade import Fade
+    from iirl_engine.corrections.kernels import Kernels
     from iirl_engine.errors import (
         ArtifactError,
         ChainError,
@@ -46,7 +49,6 @@ if TYPE_CHECKING:
     from iirl_engine.hookspecs import hookimpl
     from iirl_engine.offer import Offer
     from iirl_engine.options import option
-    from iirl_engine.patches import Fade, Kernels
     from iirl_engine.records import (
         Candidate,
         Concern,
@@ -71,6 +73,9 @@ _HOME = {
         "Abilities Auditor Autoencoders Code Context Encoder Executor Failure Gate Mapping Norm "
         "Refiner Reporter Schedule Source Triage"
     ),
+    "corrections.base": "Correction View",
+    "corrections.fade": "Fade",
+    "corrections.kernels": "Kernels",
     "errors": (
         "ArtifactError ChainError DataError IirlError KnowledgeError PluginError UsageError"
     ),
@@ -78,7 +83,6 @@ _HOME = {
     "hookspecs": "hookimpl",
     "offer": "Offer",
     "options": "option",
-    "patches": "Fade Kernels",
     "records": (
         "Candidate Concern Demonstrations Domain Evidence Flaws Judgement NormSpec Outcome Repair "
         "Report Suspects"
@@ -98,6 +102,7 @@ __all__ = [
     "Code",
     "Concern",
     "Context",
+    "Correction",
     "DataError",
     "Demonstrations",
     "Domain",
@@ -129,6 +134,7 @@ __all__ = [
     "Suspects",
     "Triage",
     "UsageError",
+    "View",
     "hookimpl",
     "load_release",
     "option",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from iirl_engine.audit import Target
-    from iirl_engine.patches import Correction
+    from iirl_engine.corrections.base import Correction
 
 __all__ = [
     "Abilities",

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iirl_engine.api import Auditor, Autoencoders, Context, Encoder
+from iirl_engine.corrections.base import Correction
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import told
 from iirl_engine.formula import Formula, formula_of
-from iirl_engine.patches import Correction
 from iirl_engine.records import (
     AuditResult,
     AuditStatus,

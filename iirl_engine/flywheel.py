@@ -19,6 +19,8 @@ from iirl_engine.api import Context
 from iirl_engine.audit import verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
+from iirl_engine.corrections.base import Correction
+from iirl_engine.corrections.restore import as_released
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import DataError, KnowledgeError, PluginError, told
 from iirl_engine.formula import formula_of
@@ -32,7 +34,6 @@ from iirl_engine.learn import (
     load_demonstrations,
     norm_steps,
 )
-from iirl_engine.patches import Correction, as_released
 from iirl_engine.records import (
     AuditResult,
     Candidate,

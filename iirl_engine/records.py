@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from iirl_engine.patches import Correction
+    from iirl_engine.corrections.base import Correction
     from iirl_engine.reward import RewardModel
     from iirl_engine.support import Support
 

@@ -25,8 +25,8 @@ from safetensors.numpy import save as save_tensors
 from torch import Tensor
 
 import iirl_engine
-from iirl_engine import patches
 from iirl_engine.chain import Step
+from iirl_engine.corrections.restore import restore
 from iirl_engine.demonstrations import check, state_array
 from iirl_engine.errors import ArtifactError, PluginError, Problem, told
 from iirl_engine.formula import formula_of
@@ -274,8 +274,7 @@ def _rebuild(
         if norms.setdefault(name, norm) is not norm:
             raise ValueError(f"two norms have the id {name!r}")
     corrections = [
-        patches.restore(entry, under(f"correction.{entry['id']}"))
-        for entry in manifest["corrections"]
+        restore(entry, under(f"correction.{entry['id']}")) for entry in manifest["corrections"]
     ]
     domain = demonstrations.domain
     assert domain is not None

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iirl_engine import api
+from iirl_engine.corrections.base import Correction, View
 from iirl_engine.demonstrations import number_array
 from iirl_engine.errors import DataError
-from iirl_engine.patches import Correction
 from iirl_engine.records import Demonstrations, Domain
 from iirl_engine.uncertainty import Coverage, Rank
 
@@ -370,7 +370,7 @@ class RewardModel:
     def reward(self, states: Tensor) -> Tensor:
         """Return the reward at full strength `[n]` of float64 tensors `[n, d]`, differentiable."""
         finite, known = _known(states)
-        return self._corrected(finite, known, self.base(known))
+        return self._corrected(finite, self.view(known))
 
     def reward_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the reward at full strength `[n]` and its gradient `[n, d]`, without their graph.
@@ -444,11 +444,11 @@ class RewardModel:
                 known = self.mapping.reward_and_slope(loss)
                 if known is not None:
                     base, slope = (_one_each(part, states, "the mapping") for part in known)
-                    value = self._corrected(finite, states, base)
+                    value = self._corrected(finite, View(states, base))
                     return value, torch.where(value == base, slope, 0.0), None
         with torch.enable_grad():
             asked = [loss.detach().requires_grad_(True), states.clone().requires_grad_(True)]
-            value = self._corrected(finite, asked[1], self._mapped(asked[0], states))
+            value = self._corrected(finite, self._view(asked[1], asked[0]))
             if not value.requires_grad:
                 return value, torch.zeros_like(loss), None
             by_loss, by_states = torch.autograd.grad(value.sum(), asked, allow_unused=True)
@@ -457,7 +457,26 @@ class RewardModel:
 
     def base(self, states: Tensor) -> Tensor:
         """Return the reward before corrections, g(L(s)), `[n]`, of finite float64 states."""
-        return self._mapped(self._loss(self.encoder.encode(states).loss, states), states)
+        return self.view(states).base
+
+    def view(self, states: Tensor) -> View:
+        """Return what corrections look at, of finite float64 `states [n, d]`."""
+        code = self.encoder.encode(states)
+        return self._view(states, self._loss(code.loss, states), code.features)
+
+    def _view(self, states: Tensor, loss: Tensor, features: Tensor | None = None) -> View:
+        """Return a view at a given loss: what else depends on the states is told by them."""
+        return View(
+            states,
+            self._mapped(loss, states),
+            loss=loss,
+            features=(lambda: self.encoder.encode(states).features)
+            if features is None
+            else features,
+            violations={
+                name: functools.partial(norm.violation, states) for name, norm in self.norms.items()
+            },
+        )
 
     def _loss(self, given: Any, states: Tensor) -> Tensor:
         loss = _one_each(given, states, "the encoder's loss")
@@ -467,11 +486,14 @@ class RewardModel:
     def _mapped(self, loss: Tensor, states: Tensor) -> Tensor:
         return _one_each(self.mapping.map(loss), states, "the mapping")
 
-    def _corrected(self, finite: Tensor | None, states: Tensor, base: Tensor) -> Tensor:
+    def _corrected(self, finite: Tensor | None, view: View) -> Tensor:
         """Return the base reward less the corrections, 0 where it is no number."""
-        reward = base
-        for taken in self._suppressions(states, base):
-            reward = reward - taken
+        # Asked for in one order, first: gradients add up in the order in which they come up.
+        for name in sorted({name for c in self._corrections for name in c.norms()}):
+            view.violations[name]
+        reward = view.base
+        for correction in self._corrections:
+            reward = reward - correction.suppression(view)
         if finite is None and _all_finite(reward):
             return reward.clamp(0, 1)
         known = torch.isfinite(reward)
@@ -496,8 +518,9 @@ class RewardModel:
         found = torch.zeros(len(states), dtype=torch.bool)
         asked = {name for correction in self._corrections for name in correction.norms()}
         by_norm = violations({name: self.norms[name] for name in sorted(asked)}, states)
+        view = View(states, violations=by_norm)
         for correction in self._corrections:
-            if (silences := correction.silences(by_norm)) is not None:
+            if (silences := correction.silences(view)) is not None:
                 found |= silences
         return found
 
@@ -519,9 +542,9 @@ class RewardModel:
             given = torch.tensor(array)
             rewards = self.reward(given)
             known = torch.where(torch.isfinite(given).all(dim=1)[:, None], given, 0.0)
-            loss = self.encoder.encode(known).loss
-            base = self.base(known)
-            taken = [t.numpy() for t in self._suppressions(known, base)]
+            view = self.view(known)
+            loss, base = view.loss, view.base
+            taken = [correction.suppression(view).numpy() for correction in self._corrections]
             violations = {name: v.numpy() for name, v in self.violations(given).items()}
             distance, nearest = self.demonstrations.support.nearest(known)
             uncertainty, coverage = self.uncertainty(given), self.coverage(given)
@@ -547,13 +570,6 @@ class RewardModel:
             )
             for i in range(len(array))
         ]
-
-    def _suppressions(self, states: Tensor, base: Tensor) -> list[Tensor]:
-        if not self._corrections:
-            return []
-        asked = {name for correction in self._corrections for name in correction.norms()}
-        violations = {name: self.norms[name].violation(states) for name in sorted(asked)}
-        return [c.suppression(states, base, violations) for c in self._corrections]
 
     def _array(self, states: Any) -> NDArray[Any]:
         """Return states as an array of numbers; what a masked array hides becomes NaN."""

@@ -17,12 +17,13 @@ from safetensors.numpy import load, save
 from torch import Tensor
 
 import iirl_engine as iirl
-from iirl_engine import patches
+from iirl_engine import Fade, Kernels, View
 from iirl_engine.api import Auditor, Context
 from iirl_engine.audit import AuditJob, Target
 from iirl_engine.builtin.norms import SupportNorm
 from iirl_engine.builtin.options import SupportOptions
 from iirl_engine.chain import read_chain
+from iirl_engine.corrections.restore import as_released
 from iirl_engine.demonstrations import check
 from iirl_engine.errors import ArtifactError, DataError, PluginError
 from iirl_engine.flywheel import Flywheel
@@ -228,17 +229,17 @@ def test_numbers_of_a_gate_become_plain() -> None:
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Liar(patches.Kernels):
+class Liar(Kernels):
     """Says in memory what no release of it would say."""
 
-    def suppression(self, states: Tensor, base: Tensor, violations: Any) -> Tensor:
-        return base
+    def suppression(self, view: View) -> Tensor:
+        return view.base
 
 
 def test_gates_judge_a_correction_as_a_release_holds_it() -> None:
     given = np.zeros((1, 3))
     liar = Liar(id="k", refiner="r", round=1, centers=given, radii=np.ones(1), strengths=np.ones(1))
-    assert type(patches.as_released(liar)) is patches.Kernels
+    assert type(as_released(liar)) is Kernels
     given[:] = 9
     assert (liar.centers == 0).all()
     assert not liar.centers.flags.writeable
@@ -247,7 +248,7 @@ def test_gates_judge_a_correction_as_a_release_holds_it() -> None:
 @pytest.mark.parametrize("name", ["", "../x", "a.b", "a b", 5, None])
 def test_the_id_of_a_correction_is_a_plain_word(name: Any) -> None:
     with pytest.raises(ValueError, match="id must be"):
-        patches.Fade(id=name, refiner="r", round=1, norm="support", start=-1.0, end=0.0)
+        Fade(id=name, refiner="r", round=1, norm="support", start=-1.0, end=0.0)
 
 
 def test_a_reward_model_cannot_be_changed_between_gate_and_release(model: Any) -> None:

@@ -20,10 +20,10 @@ from iirl_engine.api import Mapping as RewardMapping
 from iirl_engine.builtin.landscape import CIRCLES, Landscape, draw
 from iirl_engine.builtin.norms import SupportNorm
 from iirl_engine.builtin.options import SupportOptions
+from iirl_engine.corrections.fade import Fade
 from iirl_engine.demonstrations import check, widened_range
 from iirl_engine.errors import UsageError
 from iirl_engine.options import NoOptions
-from iirl_engine.patches import Fade
 from iirl_engine.records import Demonstrations, Flaws, Outcome, Report
 from iirl_engine.reward import RewardModel
 

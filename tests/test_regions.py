@@ -16,9 +16,11 @@ from torch import Tensor
 
 from iirl_engine.api import Auditor, Context
 from iirl_engine.audit import AuditJob, Target, flaw_ids, run_audit
+from iirl_engine.corrections.base import View
+from iirl_engine.corrections.fade import Fade
+from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.flywheel import Flywheel
 from iirl_engine.knowledge import Knowledge
-from iirl_engine.patches import Fade, Kernels
 from iirl_engine.records import Flaws, Round
 from iirl_engine.regions import describe, group, group_open, join, pack, region_scale
 from iirl_engine.remaining import chao1, flawed_volume, remaining
@@ -287,10 +289,11 @@ def test_silence_survives_rounding(
     if not start < end <= 0:
         return
     fade = Fade(id="f", refiner="r", round=1, norm="n", start=start, end=end)
+    states = torch.zeros(1, 1)
     violations = {"n": torch.tensor([end + above], dtype=torch.float64)}
-    assert fade.silences(violations).item()
+    assert fade.silences(View(states, violations=violations)).item()
     reward = torch.tensor([base], dtype=torch.float64)
-    taken = fade.suppression(torch.zeros(1, 1), reward, violations)
+    taken = fade.suppression(View(states, reward, violations=violations))
     for order in ((before, taken), (taken, before)):
         left = reward
         for part in order:

@@ -23,9 +23,9 @@ from iirl_engine.builtin.norms import SupportNorm
 from iirl_engine.builtin.options import HtmlOptions, SupportOptions
 from iirl_engine.builtin.text import Text
 from iirl_engine.builtin.text import render as render_text
+from iirl_engine.corrections.fade import Fade
 from iirl_engine.demonstrations import check
 from iirl_engine.options import NoOptions
-from iirl_engine.patches import Fade
 from iirl_engine.records import (
     AuditSummary,
     Domain,

@@ -37,8 +37,8 @@ import iirl_engine as iirl
 from iirl_certify import Region, around_demonstrations, certify, slices
 from iirl_engine.builtin.figure1 import BOUNDARY, grid
 from iirl_engine.certificate import ALLOWED, PROVED, Refused, check, leaves
+from iirl_engine.corrections.base import Correction
 from iirl_engine.layout import MANIFEST, TENSORS
-from iirl_engine.patches import Correction
 from tests.benchmarks.figure1 import CHAIN, DATA
 
 METHODS = ("interval", "crown-ibp", "crown")

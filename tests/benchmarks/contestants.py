@@ -18,7 +18,7 @@ from benchlib.task import BudgetExhausted
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iirl_engine import Code, Context, Domain, Encoder, Kernels, RewardModel
+from iirl_engine import Code, Context, Domain, Encoder, Kernels, RewardModel, View
 from iirl_engine import Mapping as RewardMapping
 from iirl_engine.api import Autoencoders, Norm
 from iirl_engine.audit import BudgetExceeded, Target
@@ -136,8 +136,8 @@ def reward_model(task: Any, oracle: Any) -> RewardModel:
 class _Needles(Kernels):
     """The task's needles: the oracle's reward holds them already, so they add nothing here."""
 
-    def suppression(self, states: Tensor, base: Tensor, violations: Mapping[str, Tensor]) -> Tensor:
-        return torch.zeros_like(base)
+    def suppression(self, view: View) -> Tensor:
+        return torch.zeros_like(view.base)
 
 
 def audited(

@@ -7,8 +7,8 @@ import torch
 
 from iirl_engine import api
 from iirl_engine.api import Abilities, Code, Concern, Failure, Judgement
+from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.demonstrations import check
-from iirl_engine.patches import Kernels
 
 
 class Source(api.Source):

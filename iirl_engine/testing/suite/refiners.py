@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from iirl_engine.audit import verify
-from iirl_engine.patches import Correction
+from iirl_engine.corrections.base import Correction
 from iirl_engine.records import AuditResult, Repair
 from iirl_engine.testing.kit import Subject, check, require
 from iirl_engine.testing.worlds import FLOOR, Cliff, Flat, World

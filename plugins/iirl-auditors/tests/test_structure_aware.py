@@ -29,8 +29,8 @@ from iirl_encoders.options import ExpOptions, MoeAutoencoderOptions
 from iirl_engine.audit import AuditJob, Target, run_audit, verify
 from iirl_engine.builtin.norms import SupportNorm
 from iirl_engine.builtin.options import SupportOptions
+from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.demonstrations import check
-from iirl_engine.patches import Kernels
 from iirl_engine.records import Domain
 from iirl_engine.reward import RewardModel
 

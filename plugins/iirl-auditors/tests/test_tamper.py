@@ -19,9 +19,9 @@ from iirl_auditors.adversarial.options import TamperOptions
 from iirl_auditors.adversarial.tamper import Tamper, backdated, rewritten, unexplained
 from iirl_engine.audit import AuditJob, run_audit
 from iirl_engine.cli import main
+from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.formula import formula_of
 from iirl_engine.knowledge import Knowledge
-from iirl_engine.patches import Kernels
 from iirl_engine.records import Concern, Released
 
 CHAIN = """

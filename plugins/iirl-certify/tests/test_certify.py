@@ -25,9 +25,9 @@ from iirl_certify.options import BranchAndBoundOptions
 from iirl_engine import Context, Kernels, UsageError, cli
 from iirl_engine.audit import AuditJob, Target, run_audit, verify
 from iirl_engine.certificate import ALLOWED, PROVED, SPLIT, Refused, check, leaves, sealed
+from iirl_engine.corrections.base import Correction
 from iirl_engine.errors import ArtifactError
 from iirl_engine.layout import MANIFEST, TENSORS
-from iirl_engine.patches import Correction
 from iirl_engine.release import release_folder
 
 DOCS = Path(__file__).parents[3] / "docs"

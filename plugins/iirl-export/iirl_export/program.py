@@ -60,11 +60,10 @@ def _reward(model: RewardModel, states: Tensor) -> Tensor:
     wide = states.to(torch.float64)
     finite = torch.isfinite(wide).all(dim=1)
     known = torch.where(finite[:, None], wide, 0.0)
-    base = reward = model.base(known)
-    asked = sorted({name for correction in model.corrections for name in correction.norms()})
-    violations = {name: model.norms[name].violation(known) for name in asked}
+    view = model.view(known)
+    reward = view.base
     for correction in model.corrections:
-        reward = reward - correction.suppression(known, base, violations)
+        reward = reward - correction.suppression(view)
     reward = torch.where(finite & torch.isfinite(reward), reward.clamp(0, 1), 0.0)
     return reward.to(states.dtype)
 

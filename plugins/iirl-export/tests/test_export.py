@@ -21,10 +21,12 @@ import iirl_engine as iirl
 from iirl_engine.api import Code, Context
 from iirl_engine.builtin.norms import BoxNorm, SupportNorm
 from iirl_engine.builtin.options import BoxOptions, SupportOptions
+from iirl_engine.corrections.base import Correction
+from iirl_engine.corrections.fade import Fade
+from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.demonstrations import check
 from iirl_engine.errors import ArtifactError, PluginError, UsageError
 from iirl_engine.options import NoOptions
-from iirl_engine.patches import Correction, Fade, Kernels
 from iirl_engine.plugins import FIRST_PARTY, Plugins
 from iirl_engine.registry import Registry
 from iirl_engine.reward import RewardModel

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from iirl_engine import Context, DataError, Fade, Refiner, Repair, RewardModel
-from iirl_engine.patches import Correction, fade
+from iirl_engine.corrections.base import Correction
+from iirl_engine.corrections.fade import fade
 from iirl_refiners.options import EnvelopeOptions, NormMaskOptions
 
 # Of the distance to the limit, the share over which the reward fades where nothing objects.

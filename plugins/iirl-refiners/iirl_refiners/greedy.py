@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from iirl_engine import Context, Kernels, Refiner, Repair
-from iirl_engine.patches import Correction
+from iirl_engine.corrections.base import Correction
 from iirl_refiners.options import KernelGreedyOptions
 
 Array = NDArray[np.float64]

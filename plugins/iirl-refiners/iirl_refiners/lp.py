@@ -24,7 +24,7 @@ from scipy.optimize import linprog
 from scipy.spatial import cKDTree
 
 from iirl_engine import Context, Kernels, Refiner, Repair
-from iirl_engine.patches import Correction
+from iirl_engine.corrections.base import Correction
 from iirl_refiners.options import KernelLpOptions
 
 Array = NDArray[np.float64]

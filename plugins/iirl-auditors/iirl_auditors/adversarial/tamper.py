@@ -14,7 +14,7 @@ from iirl_engine.records import Family, Released
 
 if TYPE_CHECKING:
     from iirl_engine.audit import Target
-    from iirl_engine.patches import Correction
+    from iirl_engine.corrections.base import Correction
 
 _CORRECTION = "correction."
 

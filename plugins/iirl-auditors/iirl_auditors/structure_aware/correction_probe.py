@@ -10,7 +10,7 @@ from torch import Tensor
 
 from iirl_auditors.structure_aware.options import CorrectionProbeOptions
 from iirl_engine import Auditor, Context
-from iirl_engine.patches import Kernels
+from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:

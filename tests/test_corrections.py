@@ -10,7 +10,10 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from iirl_engine.patches import Fade, Kernels, fade, restore
+from iirl_engine.corrections.base import View
+from iirl_engine.corrections.fade import Fade, fade
+from iirl_engine.corrections.kernels import Kernels
+from iirl_engine.corrections.restore import restore
 
 GENERATOR = np.random.default_rng(0)
 CENTERS = GENERATOR.normal(size=(30, 3))
@@ -33,7 +36,7 @@ def kernels(profile: Literal["wendland", "gaussian"], unit: float = 1.0) -> Kern
 
 def suppression(correction: Any, states: np.ndarray) -> np.ndarray:
     given = torch.tensor(states)
-    return correction.suppression(given, torch.ones(len(states), dtype=torch.float64), {}).numpy()
+    return correction.suppression(View(given)).numpy()
 
 
 def test_wendland_kernels_are_the_formula() -> None:
@@ -70,15 +73,14 @@ def test_kernels_do_not_depend_on_the_unit(profile: Any, unit: float) -> None:
 @pytest.mark.parametrize("profile", ["wendland", "gaussian"])
 def test_kernels_can_be_differentiated(profile: Any) -> None:
     states = torch.tensor(STATES[:20], requires_grad=True)
-    base = torch.ones(20, dtype=torch.float64)
     function = kernels(profile).suppression
-    assert torch.autograd.gradcheck(lambda s: function(s, base, {}), (states,))
+    assert torch.autograd.gradcheck(lambda s: function(View(s)), (states,))
 
 
 def test_a_kernel_is_flat_at_its_centre_and_not_undefined() -> None:
     centre = torch.tensor(CENTERS[:1], requires_grad=True)
     correction = kernels("wendland")
-    correction.suppression(centre, torch.ones(1, dtype=torch.float64), {}).sum().backward()
+    correction.suppression(View(centre)).sum().backward()
     assert centre.grad is not None
     assert torch.isfinite(centre.grad).all()
 
