@@ -45,25 +45,23 @@ if TYPE_CHECKING:
         PluginError,
         UsageError,
     )
+    from iirl_engine.evidence import Candidate, Evidence, Judgement
     from iirl_engine.flywheel import Flywheel
     from iirl_engine.hookspecs import hookimpl
     from iirl_engine.offer import Offer
     from iirl_engine.options import option
     from iirl_engine.records import (
-        Candidate,
         Concern,
         Demonstrations,
         Domain,
-        Evidence,
         Flaws,
-        Judgement,
         NormSpec,
         Outcome,
-        Repair,
         Report,
         Suspects,
     )
     from iirl_engine.release import load_release
+    from iirl_engine.repair import Repair
     from iirl_engine.reward import RewardModel
 
 __version__ = "0.1.0"
@@ -83,10 +81,9 @@ _HOME = {
     "hookspecs": "hookimpl",
     "offer": "Offer",
     "options": "option",
-    "records": (
-        "Candidate Concern Demonstrations Domain Evidence Flaws Judgement NormSpec Outcome Repair "
-        "Report Suspects"
-    ),
+    "repair": "Proposal Repair",
+    "evidence": "Candidate Evidence Judgement",
+    "records": ("Concern Demonstrations Domain Flaws NormSpec Outcome Report Suspects"),
     "release": "load_release",
     "reward": "RewardModel",
 }
@@ -124,6 +121,7 @@ __all__ = [
     "Offer",
     "Outcome",
     "PluginError",
+    "Proposal",
     "Refiner",
     "Repair",
     "Report",

@@ -13,18 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, T
 
 import attrs
 
-from iirl_engine.records import (
-    Candidate,
-    Concern,
-    Demonstrations,
-    Evidence,
-    Family,
-    Flaws,
-    Judgement,
-    Repair,
-    Report,
-    Suspects,
-)
+from iirl_engine.evidence import Candidate, Evidence, Judgement
+from iirl_engine.records import Concern, Demonstrations, Family, Flaws, Report, Suspects
+from iirl_engine.repair import Proposal, Repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +45,7 @@ __all__ = [
     "Mapping",
     "Norm",
     "Operation",
+    "Proposal",
     "Refiner",
     "Reporter",
     "Schedule",
@@ -404,11 +396,28 @@ class Triage(Strategy[O]):
 
 
 class Refiner(Strategy[O]):
-    """Proposes corrections that close flaws and spare known-good states."""
+    """Proposes corrections that close flaws and spare known-good states.
+
+    Attributes
+    ----------
+    needs
+        What the reward must offer, checked before anything is audited: `negatives` (the
+        demonstrations have some), `unlearn` (the encoder unlearns exactly), `gradient` (its loss
+        has a useful one), `formula` (encoder and mapping declare theirs), `norm` (there is one).
+    tidies
+        Whether it is asked even when those before it left no flaw open, such as to merge
+        corrections.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    tidies: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def propose(self, repair: Repair, context: Context) -> Sequence[Correction]:
-        """Return corrections to add to the reward; an empty sequence when there is none."""
+    def propose(self, repair: Repair, context: Context) -> Proposal | Sequence[Correction]:
+        """Return what to add to the reward, and what it is expected to do.
+
+        A plain sequence of corrections says nothing of that; an empty one proposes nothing.
+        """
 
 
 class Gate(Strategy[O]):

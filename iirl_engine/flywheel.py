@@ -19,10 +19,9 @@ from iirl_engine.api import Context
 from iirl_engine.audit import verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
-from iirl_engine.corrections.base import Correction
-from iirl_engine.corrections.restore import as_released
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import DataError, KnowledgeError, PluginError, told
+from iirl_engine.evidence import Candidate, Evidence, Judgement
 from iirl_engine.formula import formula_of
 from iirl_engine.judge import judgements, vetoes
 from iirl_engine.knowledge import Knowledge
@@ -34,16 +33,13 @@ from iirl_engine.learn import (
     load_demonstrations,
     norm_steps,
 )
+from iirl_engine.propose import check_needs, proposal
 from iirl_engine.records import (
     AuditResult,
-    Candidate,
-    Evidence,
     Flaws,
     FlawsFound,
-    Judgement,
     Outcome,
     ReleaseMade,
-    Repair,
     Report,
     Round,
     RoundFinished,
@@ -59,6 +55,7 @@ from iirl_engine.release import (
     write_release,
 )
 from iirl_engine.remaining import unseen
+from iirl_engine.repair import Repair
 from iirl_engine.reward import RewardModel
 from iirl_engine.rundir import claimed, free_folder
 from iirl_engine.stable import stable_release
@@ -239,6 +236,7 @@ class _Run:
             f"encoder {self.chain.encoder.id}: mean reward of the demonstrations "
             f"{float(self.first(self.data.states).mean()):.3f}"
         )
+        check_needs(self.refiners, self.first)
         good, forbidden = known_good_states(self.data, self.first)
         if not len(good):
             raise DataError(
@@ -400,11 +398,11 @@ class _Run:
 
     def _refine(self, number: int, flaws: Flaws, closed: Array) -> Candidate | None:
         """Ask each refiner in turn, each about what those before it left open."""
-        model, added = self.model, list[Correction]()
+        model = self.model
         for step, refiner in self.refiners:
             left = flaws.take(np.flatnonzero(self._endorsed(model, flaws.states)))
-            if not len(left):
-                break
+            if not len(left) and not refiner.tidies:
+                continue
             repair = Repair(
                 model=model,
                 flaws=left,
@@ -413,17 +411,16 @@ class _Run:
                 original=self.original,
                 floor=self.settings.floor,
             )
-            with blame(step, "propose corrections"):
-                asked = refiner.propose(repair, self._context("refine", step, number))
-                proposed = [as_released(correction) for correction in asked]
-                model = model.with_corrections(proposed)
-                model(left.states)
-            added.extend(proposed)
+            context = self._context("refine", step, number)
+            proposed, model = proposal(step, refiner, repair, context)
             self.progress(
                 f"round {number}: {step.id} asked to close {len(left):,} flaws, "
-                f"corrections proposed: {sum(c.count for c in proposed):,}"
+                f"corrections proposed: {sum(c.count for c in proposed.corrections):,}"
             )
-        return Candidate(number, tuple(added), model) if added else None
+        before = self.model.corrections
+        added = tuple(c for c in model.corrections if not any(c is kept for kept in before))
+        unchanged = not added and len(model.corrections) == len(self.model.corrections)
+        return None if unchanged else Candidate(number, added, model)
 
     def _write(self, number: int, model: RewardModel, gates: tuple[Judgement, ...]) -> str:
         """Write a release and return the SHA-256 of its manifest."""

@@ -32,15 +32,9 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from iirl_engine.evidence import Candidate, Evidence
     from iirl_engine.offer import Offer
-    from iirl_engine.records import (
-        Candidate,
-        Evidence,
-        FlawsFound,
-        ReleaseMade,
-        RoundFinished,
-        RunStarted,
-    )
+    from iirl_engine.records import FlawsFound, ReleaseMade, RoundFinished, RunStarted
 
 PROJECT = "iirl_engine"
 API = 1

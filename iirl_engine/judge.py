@@ -11,8 +11,8 @@ import numpy as np
 from iirl_engine.api import Context
 from iirl_engine.chain import Step
 from iirl_engine.errors import told
+from iirl_engine.evidence import Candidate, Evidence, Judgement
 from iirl_engine.plugins import Plugins
-from iirl_engine.records import Candidate, Evidence, Judgement
 
 
 def judgements(

@@ -19,13 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import KnowledgeError
+from iirl_engine.evidence import Judgement
 from iirl_engine.layout import KNOWLEDGE
 from iirl_engine.records import (
     AuditResult,
     AuditSummary,
     Concern,
     Flaws,
-    Judgement,
     Region,
     Released,
     Remaining,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from iirl_engine.corrections.base import Correction
+    from iirl_engine.evidence import Judgement
     from iirl_engine.reward import RewardModel
     from iirl_engine.support import Support
 
@@ -34,10 +34,6 @@ AuditStatus = Literal["clean", "findings", "undecided", "crashed", "over-budget"
 def _closed(array: Array) -> Array:
     array.setflags(write=False)
     return array
-
-
-def _frozen_mapping(given: Mapping[str, float]) -> Mapping[str, float]:
-    return types.MappingProxyType(dict(given))
 
 
 def _plain(_: object, __: object, value: Any) -> Any:
@@ -399,84 +395,6 @@ class Remaining:
     draws: int
     flawed: int
     volume: float | None
-
-
-@attrs.frozen(eq=False)
-class Repair:
-    """What a refiner is asked to mend.
-
-    Parameters
-    ----------
-    model
-        The reward as it stands, with every correction so far.
-    flaws
-        Open, confirmed flaws, most urgent first.
-    closed
-        `[c, d]` flaws that earlier corrections closed and that must stay closed.
-    known_good
-        `[k, d]` states whose reward must be kept.
-    original
-        `[k]` their reward in release 0; losses are counted from here, over all releases.
-    floor
-        Reward above this is an endorsement.
-    """
-
-    model: RewardModel
-    flaws: Flaws
-    closed: Array
-    known_good: Array
-    original: Array
-    floor: float
-
-
-@attrs.frozen(eq=False)
-class Candidate:
-    """A repaired reward that asks to be released."""
-
-    round: int
-    corrections: tuple[Correction, ...]
-    model: RewardModel
-
-
-@attrs.frozen(eq=False)
-class Evidence:
-    """What gates and vetoes judge a candidate by.
-
-    Parameters
-    ----------
-    current
-        The newest released reward.
-    flaws
-        All confirmed flaws of the run.
-    was_open
-        `[m]` whether `current` still endorses each of them.
-    known_good
-        `[k, d]` states whose reward must be kept.
-    original
-        `[k]` their reward in release 0.
-    floor
-        Reward above this is an endorsement.
-    data
-        Fingerprint of the demonstrations.
-    """
-
-    current: RewardModel
-    flaws: Flaws
-    was_open: NDArray[np.bool_]
-    known_good: Array
-    original: Array
-    floor: float
-    data: str
-
-
-@attrs.frozen
-class Judgement:
-    """What one gate said of one candidate, with the numbers it went by."""
-
-    gate: str
-    ok: bool
-    numbers: Mapping[str, float] = attrs.field(converter=_frozen_mapping)
-    reason: str = ""
 
 
 @attrs.frozen

@@ -29,11 +29,12 @@ from iirl_engine.chain import Step
 from iirl_engine.corrections.restore import restore
 from iirl_engine.demonstrations import check, state_array
 from iirl_engine.errors import ArtifactError, PluginError, Problem, told
+from iirl_engine.evidence import Judgement
 from iirl_engine.formula import formula_of
 from iirl_engine.layout import CARD, CHANNELS, MANIFEST, RELEASES, STABLE, TENSORS
 from iirl_engine.options import build_options, dump_options
 from iirl_engine.plugins import Plugins
-from iirl_engine.records import Domain, Judgement
+from iirl_engine.records import Domain
 from iirl_engine.registry import Registry, UnknownStrategy
 from iirl_engine.reward import RewardModel
 from iirl_engine.screening import Screening

@@ -8,7 +8,8 @@ from typing import Literal
 
 import attrs
 
-from iirl_engine.records import AuditSummary, Concern, Judgement, Outcome, Region, Round
+from iirl_engine.evidence import Judgement
+from iirl_engine.records import AuditSummary, Concern, Outcome, Region, Round
 
 WIDTH = 80
 

@@ -26,9 +26,10 @@ from iirl_engine.chain import read_chain
 from iirl_engine.corrections.restore import as_released
 from iirl_engine.demonstrations import check
 from iirl_engine.errors import ArtifactError, DataError, PluginError
+from iirl_engine.evidence import Judgement
 from iirl_engine.flywheel import Flywheel
 from iirl_engine.judge import plain_judgement
-from iirl_engine.records import Domain, Judgement
+from iirl_engine.records import Domain
 
 CHAIN = """
 [flywheel]

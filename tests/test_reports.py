@@ -25,16 +25,9 @@ from iirl_engine.builtin.text import Text
 from iirl_engine.builtin.text import render as render_text
 from iirl_engine.corrections.fade import Fade
 from iirl_engine.demonstrations import check
+from iirl_engine.evidence import Judgement
 from iirl_engine.options import NoOptions
-from iirl_engine.records import (
-    AuditSummary,
-    Domain,
-    Flaws,
-    Judgement,
-    Outcome,
-    Report,
-    Round,
-)
+from iirl_engine.records import AuditSummary, Domain, Flaws, Outcome, Report, Round
 from iirl_engine.reward import RewardModel
 from iirl_engine.summary import summarize, verdict
 

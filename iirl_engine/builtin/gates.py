@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from iirl_engine.api import Context, Gate
 from iirl_engine.builtin.options import ClosureOptions, KnownGoodOptions
-from iirl_engine.records import Candidate, Evidence, Judgement
+from iirl_engine.evidence import Candidate, Evidence, Judgement
 
 
 class KnownGood(Gate[KnownGoodOptions]):

@@ -69,6 +69,7 @@ def show(name: str, as_json: bool) -> None:
             "summary": e.offer.summary,
             "target": e.offer.target,
             **_options(e),
+            **({"needs": _needs(e)} if e.kind == "refiner" else {}),
         }
         for e in entries
     ]
@@ -90,6 +91,8 @@ def show(name: str, as_json: bool) -> None:
 
         from iirl_engine.options import type_name
 
+        if needs := _needs(entry):
+            click.echo(_wrapped(f"needs {', '.join(needs)}", "    ", "    "))
         rows = []
         for field in attrs.fields(attrs.resolve_types(options)):
             default = "required" if field.default is attrs.NOTHING else f"default {field.default!r}"
@@ -175,6 +178,16 @@ def _options(entry: Entry) -> dict[str, Any]:
         return {"options": options_schema(entry.offer.options)}
     except PluginError as error:
         return {"options": None, "reason": f"{error.what}: {error.got}"}
+
+
+def _needs(entry: Entry) -> list[str]:
+    """Return what a refiner needs of a reward; nothing when it cannot be loaded to be asked."""
+    if entry.kind != "refiner":
+        return []
+    try:
+        return sorted(entry.load().needs)
+    except PluginError:
+        return []
 
 
 def _summary(plugin: Plugin, registry: Registry) -> dict[str, Any]:

@@ -10,14 +10,8 @@ from iirl_hooks_example.notify import notify
 from iirl_hooks_example.policy import objection
 
 if TYPE_CHECKING:
-    from iirl_engine.records import (
-        Candidate,
-        Evidence,
-        FlawsFound,
-        ReleaseMade,
-        RoundFinished,
-        RunStarted,
-    )
+    from iirl_engine.evidence import Candidate, Evidence
+    from iirl_engine.records import FlawsFound, ReleaseMade, RoundFinished, RunStarted
 
 IIRL_API = 1
 

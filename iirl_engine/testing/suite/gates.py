@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from iirl_engine.records import Candidate, Evidence, Judgement
+from iirl_engine.evidence import Candidate, Evidence, Judgement
 from iirl_engine.reward import RewardModel
 from iirl_engine.testing.kit import Subject, check, require
 from iirl_engine.testing.suite.refiners import repair

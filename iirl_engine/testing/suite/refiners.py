@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
 import numpy as np
 
 from iirl_engine.audit import verify
 from iirl_engine.corrections.base import Correction
-from iirl_engine.records import AuditResult, Repair
-from iirl_engine.testing.kit import Subject, check, require
+from iirl_engine.demonstrations import read_only
+from iirl_engine.propose import NEEDS
+from iirl_engine.records import AuditResult
+from iirl_engine.repair import Proposal, Repair
+from iirl_engine.testing.kit import NotApplicable, Subject, check, require
 from iirl_engine.testing.worlds import FLOOR, Cliff, Flat, World
 
 CAP = 0.10
@@ -22,12 +26,54 @@ def repair(world: World) -> Repair:
     flaws = verify([result], world.model, FLOOR, ())[0].new
     good = np.random.default_rng(4).uniform(-0.3, 0.3, (200, world.width))
     none = np.empty((0, world.width))
-    return Repair(world.model, flaws, none, good, world.model(good), FLOOR)
+    # Refiners that learn from negatives have some.
+    data = attrs.evolve(world.model.demonstrations, negatives=read_only(states[:100]))
+    model = world.model.evolve(demonstrations=data)
+    return Repair(model, flaws, none, good, model(good), FLOOR)
 
 
 def proposed(subject: Subject, asked: Repair) -> Sequence[Correction]:
-    """Return what the refiner proposes."""
-    return tuple(subject.build().propose(asked, subject.context()))
+    """Return the corrections that the refiner proposes."""
+    return proposal(subject, asked).corrections
+
+
+def proposal(subject: Subject, asked: Repair) -> Proposal:
+    """Return what the refiner proposes, with what it expects of it."""
+    refiner = subject.build()
+    lacking = [need for need in refiner.needs if not NEEDS[need][1](asked.model)]
+    if lacking:
+        raise NotApplicable(f"the known-answer worlds do not offer what it needs: {lacking}")
+    said = refiner.propose(asked, subject.context())
+    return said if isinstance(said, Proposal) else Proposal(said)
+
+
+@check("refiner")
+def what_it_needs_is_known(subject: Subject) -> None:
+    """It names what it needs of a reward in the words that the engine knows."""
+    unknown = sorted(set(subject.target().needs) - set(NEEDS))
+    require(not unknown, f"needs {unknown}, which nothing offers; known: {', '.join(NEEDS)}")
+
+
+@check("refiner")
+def what_it_expects_comes_true(subject: Subject) -> None:
+    """Where it says what its corrections will do, they do it: closures and cost within 5 %."""
+    for world in (Flat(), Cliff()):
+        asked = repair(world)
+        said = proposal(subject, asked)
+        kept = [c for c in asked.model.corrections if c.id not in said.replaces]
+        mended = asked.model.evolve(corrections=(*kept, *said.corrections))
+        still_open = mended(asked.flaws.states) > FLOOR
+        loss = asked.original - mended(asked.known_good)
+        if said.closes is not None:
+            closed = int((~still_open).sum())
+            near = abs(said.closes - closed) <= 0.05 * len(asked.flaws)
+            require(near, f"expects to close {said.closes} flaws, and {closed} close")
+        for name, did in (("worst_loss", loss.max()), ("mean_loss", loss.mean())):
+            expected = getattr(said, name)
+            near = expected is None or abs(expected - did) <= 0.05
+            require(near, f"expects a {name} of {expected}, and it is {did:.3g}")
+        wrong = [row for row in said.left if not still_open[row]]
+        require(not wrong, f"leaves {len(wrong)} flaws that close")
 
 
 @check("refiner")
