@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from iirl_engine.audit import Target
     from iirl_engine.corrections.base import Correction
+    from iirl_engine.target import Target
 
 __all__ = [
     "Abilities",

@@ -19,7 +19,7 @@ from torch import Tensor
 import iirl_engine as iirl
 from iirl_engine import Fade, Kernels, View
 from iirl_engine.api import Auditor, Context
-from iirl_engine.audit import AuditJob, Target
+from iirl_engine.audit import AuditJob
 from iirl_engine.builtin.norms import SupportNorm
 from iirl_engine.builtin.options import SupportOptions
 from iirl_engine.chain import read_chain
@@ -30,6 +30,7 @@ from iirl_engine.evidence import Judgement
 from iirl_engine.flywheel import Flywheel
 from iirl_engine.judge import plain_judgement
 from iirl_engine.records import Domain
+from iirl_engine.target import Target
 
 CHAIN = """
 [flywheel]

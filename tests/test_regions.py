@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iirl_engine.api import Auditor, Context
-from iirl_engine.audit import AuditJob, Target, flaw_ids, run_audit
+from iirl_engine.audit import AuditJob, flaw_ids, run_audit
 from iirl_engine.corrections.base import View
 from iirl_engine.corrections.fade import Fade
 from iirl_engine.corrections.kernels import Kernels
@@ -26,6 +26,7 @@ from iirl_engine.regions import describe, group, group_open, join, pack, region_
 from iirl_engine.remaining import chao1, flawed_volume, remaining
 from iirl_engine.reward import RewardModel
 from iirl_engine.summary import summarize
+from iirl_engine.target import Target
 from iirl_engine.testing.worlds import FLOOR, WORLDS, Bowl, Cliff, Flat, World
 
 Array = NDArray[np.float64]

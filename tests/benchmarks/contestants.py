@@ -21,12 +21,12 @@ from torch import Tensor
 from iirl_engine import Code, Context, Domain, Encoder, Kernels, RewardModel, View
 from iirl_engine import Mapping as RewardMapping
 from iirl_engine.api import Autoencoders, Norm
-from iirl_engine.audit import BudgetExceeded, Target
 from iirl_engine.demonstrations import check
 from iirl_engine.options import build_options
 from iirl_engine.plugins import Plugins
 from iirl_engine.records import Suspects
 from iirl_engine.registry import Registry
+from iirl_engine.target import BudgetExceeded, Target
 
 # Searched is what lies farther from the training states than the task's delta; what is returned
 # lies a tenth farther: the truth is a distance to more expert states than an auditor has.

@@ -34,10 +34,10 @@ from iirl_encoders.mmd_witness import MmdWitness
 from iirl_encoders.moe import MoeAutoencoder
 from iirl_encoders.rnd import Rnd
 from iirl_engine.api import Context
-from iirl_engine.audit import Target
 from iirl_engine.demonstrations import check
 from iirl_engine.records import Domain
 from iirl_engine.reward import RewardModel
+from iirl_engine.target import Target
 
 WIDTHS, BATCHES = (16, 64), (100, 1000, 4096)
 STATES, STEPS = 2000, 100

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from iirl_engine.api import Auditor, Context
-from iirl_engine.audit import AuditJob, Target, run_audit, verify
+from iirl_engine.audit import AuditJob, run_audit, verify
 from iirl_engine.records import AuditResult
 from iirl_engine.reward import RewardModel
+from iirl_engine.target import Target
 from iirl_engine.testing.kit import NotApplicable, Subject, check, require
 from iirl_engine.testing.suite.process_state import kept
 from iirl_engine.testing.worlds import FLOOR, WORLDS, Bowl, Cliff, Given, World, flat

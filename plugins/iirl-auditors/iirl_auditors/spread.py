@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iirl_engine.audit import Target
+from iirl_engine.target import Target
 
 # Expert states whose distance to the next one is looked at, and how many of these distances, and
 # what share of the domain's diagonal, states may lie apart and still be one flaw.

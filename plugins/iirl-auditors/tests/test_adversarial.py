@@ -19,13 +19,14 @@ from iirl_auditors.adversarial.pgd import Pgd, direction
 from iirl_auditors.adversarial.starts import KINDS, Starts
 from iirl_auditors.spread import spread, thinned
 from iirl_engine.api import Code, Encoder, Mapping
-from iirl_engine.audit import AuditJob, Target, run_audit, verify
+from iirl_engine.audit import AuditJob, run_audit, verify
 from iirl_engine.builtin.norms import SupportNorm
 from iirl_engine.builtin.options import SupportOptions
 from iirl_engine.demonstrations import check
 from iirl_engine.options import NoOptions
 from iirl_engine.records import Demonstrations, Domain
 from iirl_engine.reward import RewardModel
+from iirl_engine.target import Target
 
 # The experts are around the first, the second is a flaw.
 PEAKS = torch.tensor([[0.0, 0.0, 0.0], [0.7, -0.6, 0.5]], dtype=torch.float64)

@@ -48,11 +48,12 @@ from iirl_auditors.out_of_distribution.options import (
     SobolOptions,
 )
 from iirl_auditors.out_of_distribution.sobol import Sobol
-from iirl_engine.audit import AuditJob, BudgetExceeded, Target, run_audit, verify
+from iirl_engine.audit import AuditJob, run_audit, verify
 from iirl_engine.builtin.norms import SupportNorm
 from iirl_engine.builtin.options import SupportOptions
 from iirl_engine.demonstrations import check
 from iirl_engine.options import NoOptions
+from iirl_engine.target import BudgetExceeded, Target
 from iirl_engine.testing.worlds import OneMinus
 
 FLOOR = 0.01

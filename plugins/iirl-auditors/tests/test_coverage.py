@@ -20,12 +20,13 @@ from iirl_auditors.gradient_extrapolation.ray import Ray
 from iirl_auditors.out_of_distribution.options import SobolOptions
 from iirl_auditors.out_of_distribution.sobol import Sobol
 from iirl_engine import Auditor, Context
-from iirl_engine.audit import AuditJob, BudgetExceeded, Target, run_audit, verify
+from iirl_engine.audit import AuditJob, run_audit, verify
 from iirl_engine.chain import read_chain
 from iirl_engine.corrections.fade import Fade
 from iirl_engine.errors import ChainError
 from iirl_engine.flywheel import Flywheel
 from iirl_engine.records import AuditResult, Concern
+from iirl_engine.target import BudgetExceeded, Target
 from iirl_engine.testing.worlds import FLOOR, Bowl, Cliff, Flat, Noisy, Spike, World
 
 

@@ -26,13 +26,14 @@ from iirl_auditors.structure_aware.valleys import flat_directions, jacobians
 from iirl_encoders.mappings import Exp
 from iirl_encoders.moe import MoeAutoencoder
 from iirl_encoders.options import ExpOptions, MoeAutoencoderOptions
-from iirl_engine.audit import AuditJob, Target, run_audit, verify
+from iirl_engine.audit import AuditJob, run_audit, verify
 from iirl_engine.builtin.norms import SupportNorm
 from iirl_engine.builtin.options import SupportOptions
 from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.demonstrations import check
 from iirl_engine.records import Domain
 from iirl_engine.reward import RewardModel
+from iirl_engine.target import Target
 
 WIDTH, FLOOR = 8, 0.1
 READERS: list[tuple[Any, Any]] = [

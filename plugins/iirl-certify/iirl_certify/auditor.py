@@ -17,7 +17,7 @@ from iirl_engine.enclosure import Reward
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:
-    from iirl_engine.audit import Target
+    from iirl_engine.target import Target
 
 
 class BranchAndBound(Auditor[BranchAndBoundOptions]):

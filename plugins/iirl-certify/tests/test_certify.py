@@ -23,12 +23,13 @@ from iirl_certify import Proof, Region, around_demonstrations, certify, slices
 from iirl_certify.auditor import BranchAndBound
 from iirl_certify.options import BranchAndBoundOptions
 from iirl_engine import Context, Kernels, UsageError, cli
-from iirl_engine.audit import AuditJob, Target, run_audit, verify
+from iirl_engine.audit import AuditJob, run_audit, verify
 from iirl_engine.certificate import ALLOWED, PROVED, SPLIT, Refused, check, leaves, sealed
 from iirl_engine.corrections.base import Correction
 from iirl_engine.errors import ArtifactError
 from iirl_engine.layout import MANIFEST, TENSORS
 from iirl_engine.release import release_folder
+from iirl_engine.target import Target
 
 DOCS = Path(__file__).parents[3] / "docs"
 CHAIN = """

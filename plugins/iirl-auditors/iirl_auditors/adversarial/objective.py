@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from iirl_engine.audit import Target
+from iirl_engine.target import Target
 
 _LOOKED_AT = 256
 # A violation of this share of what is typical among the demonstrations is clear.

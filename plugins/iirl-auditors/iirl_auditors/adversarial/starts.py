@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from iirl_auditors.spread import reach
-from iirl_engine.audit import Target
+from iirl_engine.target import Target
 
 KINDS = ("uniform", "shell", "expert")
 # Least share of the starts that a kind gets.

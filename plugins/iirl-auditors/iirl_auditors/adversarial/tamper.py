@@ -13,8 +13,8 @@ from iirl_engine import Auditor, Concern, Context
 from iirl_engine.records import Family, Released
 
 if TYPE_CHECKING:
-    from iirl_engine.audit import Target
     from iirl_engine.corrections.base import Correction
+    from iirl_engine.target import Target
 
 _CORRECTION = "correction."
 

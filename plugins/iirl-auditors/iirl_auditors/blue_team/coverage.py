@@ -15,7 +15,7 @@ from iirl_engine import Auditor, Context
 from iirl_engine.records import Concern, Family, Suspects
 
 if TYPE_CHECKING:
-    from iirl_engine.audit import PartOfTarget, Target
+    from iirl_engine.target import PartOfTarget, Target
 
 # The budget is cut into so many slices per arm; an arm's slices double while it is drawn.
 _SLICES = 4

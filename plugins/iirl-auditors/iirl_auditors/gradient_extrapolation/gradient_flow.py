@@ -14,7 +14,7 @@ from iirl_engine import Auditor, Context
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:
-    from iirl_engine.audit import Target
+    from iirl_engine.target import Target
 
 _PATHS = 64
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from iirl_engine.audit import Target
+    from iirl_engine.target import Target
 
 
 def outward(states: Tensor, target: Target, before: Tensor) -> tuple[Tensor, Tensor]:

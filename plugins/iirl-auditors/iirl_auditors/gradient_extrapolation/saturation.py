@@ -18,7 +18,7 @@ from iirl_engine.evaluation.saturation import is_flat, ways
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:
-    from iirl_engine.audit import Target
+    from iirl_engine.target import Target
 
 Array = NDArray[np.float64]
 

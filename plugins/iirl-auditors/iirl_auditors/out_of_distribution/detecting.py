@@ -19,7 +19,7 @@ from iirl_engine.conformal import Split, best_of_p_values, discoveries, fewest, 
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:
-    from iirl_engine.audit import Target
+    from iirl_engine.target import Target
 
 Array = NDArray[np.float64]
 Score = Callable[[Array], Array]

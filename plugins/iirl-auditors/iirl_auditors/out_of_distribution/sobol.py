@@ -13,7 +13,7 @@ from iirl_engine import Auditor, Context
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:
-    from iirl_engine.audit import Target
+    from iirl_engine.target import Target
 
 _BATCH = 4096
 # Probes drawn per query, at most: norms that allow nearly all of the domain end the search.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from iirl_auditors.spread import reach, spread, thinned
 from iirl_engine.api import Autoencoders
-from iirl_engine.audit import Target
+from iirl_engine.target import Target
 
 # Queries that are kept for asking about candidates, per anchor.
 _PER_ANCHOR = 1.5

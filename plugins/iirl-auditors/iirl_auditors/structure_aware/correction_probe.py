@@ -14,7 +14,7 @@ from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:
-    from iirl_engine.audit import Target
+    from iirl_engine.target import Target
 
 _BATCH = 1024
 # Probes stand at these multiples of a kernel's radius.

@@ -16,7 +16,7 @@ from iirl_engine.api import Autoencoders
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:
-    from iirl_engine.audit import Target
+    from iirl_engine.target import Target
 
 _CODED = 64
 _BATCH = 256

@@ -20,7 +20,7 @@ from iirl_engine import Auditor, Context
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:
-    from iirl_engine.audit import Target
+    from iirl_engine.target import Target
 
 # Searches at once, per expert: few at first, so that a first flaw costs little.
 _FEWEST, _MOST = 8, 64
