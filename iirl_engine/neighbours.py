@@ -47,7 +47,7 @@ class Neighbours:
             return found
         if self._points.shape[1] <= _TREE_WIDTH:
             return self._by_tree(queries, k, k + 1)
-        if k + _SPARE > len(self._points) // (_BLOCK * _GROUP) or not _float32_is_kept():
+        if k + _SPARE > len(self._points) // (_BLOCK * _GROUP) or not float32_is_kept():
             search, rows = self._by_comparison, max(1, _TILE // len(self._points))
         else:
             search, rows = self._by_product, _QUERIES
@@ -135,7 +135,7 @@ class Neighbours:
         )
         for points, highest in tiles:
             # Not kept until the next are made, so that these take the same memory.
-            torch.amax(_product(points, queries).view(-1, _BLOCK, len(queries)), dim=1, out=highest)
+            torch.amax(product(points, queries).view(-1, _BLOCK, len(queries)), dim=1, out=highest)
         # The highest blocks lie in the groups whose highest blocks are highest.
         by_group = peaks.view(-1, _GROUP, len(queries)).amax(dim=1).T.contiguous()
         groups = by_group.topk(count, dim=1, sorted=False).indices
@@ -227,7 +227,7 @@ def _rounding(queries: Tensor) -> Tensor:
     return 4 * _slack(width, torch.float64) * norm.square() + 4 * smallest * (width + norm)
 
 
-def _float32_is_kept() -> bool:
+def float32_is_kept() -> bool:
     """Tell whether torch multiplies float32 as such; it can be set to round more."""
     matmul = getattr(torch.backends.mkldnn, "matmul", None)
     if matmul is None:
@@ -241,9 +241,9 @@ def _float32_is_kept() -> bool:
 _onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
-def _product(points: Tensor, queries: Tensor) -> Tensor:
+def product(points: Tensor, queries: Tensor) -> Tensor:
     """Return `points [n, d] @ queries [m, d].T`."""
-    if _onednn is None:
+    if _onednn is None or points.dtype != torch.float32:
         return points @ queries.T
-    product: Tensor = _onednn(points, queries, None, "none", [], "")
-    return product
+    found: Tensor = _onednn(points, queries, None, "none", [], "")
+    return found

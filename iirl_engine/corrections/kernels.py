@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar, Literal
 
 import attrs
 import numpy as np
 from torch import Tensor
 
-from iirl_engine import patches
 from iirl_engine.corrections.base import Array, Correction, View, copied
+from iirl_engine.patches import LocalKernels
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -62,12 +63,16 @@ class Kernels(Correction):
     def suppression(self, view: View) -> Tensor:
         if self.count == 0:
             return view.states.new_zeros(view.states.shape[0])
-        strengths = -self.strengths if self.effect == "lift" else self.strengths
-        return patches.kernel_sum(view.states, self.centers, self.radii, strengths, self.profile)
+        return self._local.sum(view.states)
 
     def profiles(self, states: Tensor) -> Tensor:
         """Return φ of each state and kernel, `[n, k]`."""
-        return patches.kernel_profiles(states, self.centers, self.radii, self.profile)
+        return self._local.values(states)
+
+    @functools.cached_property
+    def _local(self) -> LocalKernels:
+        strengths = -self.strengths if self.effect == "lift" else self.strengths
+        return LocalKernels(self.centers, self.radii, strengths, self.profile)
 
     def tensors(self) -> dict[str, Array]:
         return {"centers": self.centers, "radii": self.radii, "strengths": self.strengths}
