@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Triage,
     )
     from iirl_engine.corrections.base import Correction, View
+    from iirl_engine.corrections.cut import Cut
     from iirl_engine.corrections.fade import Fade
     from iirl_engine.corrections.kernels import Kernels
     from iirl_engine.errors import (
@@ -72,6 +73,7 @@ _HOME = {
         "Refiner Reporter Schedule Source Triage"
     ),
     "corrections.base": "Correction View",
+    "corrections.cut": "Cut",
     "corrections.fade": "Fade",
     "corrections.kernels": "Kernels",
     "errors": (
@@ -100,6 +102,7 @@ __all__ = [
     "Concern",
     "Context",
     "Correction",
+    "Cut",
     "DataError",
     "Demonstrations",
     "Domain",

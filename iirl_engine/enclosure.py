@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _EPS, _UP, _TINY, _SLACK = 2.0**-52, 1 + 2.0**-40, 1e-290, 1e-12
+# What may be said of a correction: of a kind, or in words, that are not here nothing is proved.
+_KNOWN = {"id", "refiner", "round", "count", "closes", "approved"}
+_OF_KIND = {"fade": {"kind", "norm", "start", "end"}, "kernels": {"kind", "profile", "effect"}}
 
 
 class Form(NamedTuple):
@@ -105,6 +108,10 @@ class Reward:
     """Upper bounds of a reward, from what its release's manifest and tensors say."""
 
     def __init__(self, parts: Any, corrections: Any, tensors: Any) -> None:
+        for entry in corrections:
+            if unknown := set(entry) - _KNOWN - _OF_KIND.get(entry["kind"], set()):
+                what = f"kind {entry['kind']!r}" if "kind" in unknown else f"{sorted(unknown)}"
+                raise ValueError(f"correction {entry['id']!r} has the unknown {what}")
         self.parts, self.corrections, self.tensors = parts, corrections, tensors
 
     def loss_low(self, state: Form) -> Any:

@@ -513,12 +513,15 @@ class RewardModel:
     def silenced(self, states: Tensor) -> Tensor:
         """Return where the reward is 0 for certain, `[n]`, without asking the encoder.
 
-        A correction that takes the whole base reward leaves nothing, and the others take more.
+        A correction that takes the whole base reward leaves nothing, and the others take more;
+        where one of them lifts the reward instead, nothing is certain.
         """
         found = torch.zeros(len(states), dtype=torch.bool)
         asked = {name for correction in self._corrections for name in correction.norms()}
         by_norm = violations({name: self.norms[name] for name in sorted(asked)}, states)
         view = View(states, violations=by_norm)
+        if any(correction.lifts() for correction in self._corrections):
+            return found
         for correction in self._corrections:
             if (silences := correction.silences(view)) is not None:
                 found |= silences

@@ -11,9 +11,11 @@ import torch
 from scipy.spatial.distance import cdist
 
 from iirl_engine.corrections.base import View
+from iirl_engine.corrections.cut import Cut
 from iirl_engine.corrections.fade import Fade, fade
 from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.corrections.restore import restore
+from iirl_engine.testing import worlds
 
 GENERATOR = np.random.default_rng(0)
 CENTERS = GENERATOR.normal(size=(30, 3))
@@ -93,11 +95,92 @@ def test_a_fade_is_nothing_before_its_start_and_all_from_its_end() -> None:
     assert (rising.diff() >= 0).all()
 
 
+def cut(**changes: Any) -> Cut:
+    given: dict[str, Any] = {
+        "normals": [[1.0, 0.0, 0.0], [0.0, -2.0, 1.0]],
+        "offsets": [0.5, 1.0],
+        "widths": [0.25, 0.5],
+    }
+    return Cut(id="c", refiner="r", round=1, **given | changes)
+
+
+def test_a_cut_is_the_formula() -> None:
+    given = cut()
+    base = np.linspace(0, 1, len(STATES))
+    share = ((STATES @ given.normals.T - given.offsets) / given.widths).max(axis=1) + 1
+    share = share.clip(0, 1)
+    taken = given.suppression(View(torch.tensor(STATES), torch.tensor(base))).numpy()
+    assert taken == pytest.approx(base * (3 * share**2 - 2 * share**3), abs=1e-12)
+    assert 0 < (taken == 0).mean() < 1
+
+
+def test_a_cut_is_nothing_a_width_inside_and_all_from_its_planes() -> None:
+    x = torch.tensor([0.0, 0.25, 0.375, 0.5, 9.0], dtype=torch.float64)
+    states = torch.stack([x, 0 * x, 0 * x], dim=1)
+    base = torch.full((5,), 0.8, dtype=torch.float64)
+    view = View(states, base)
+    assert cut().suppression(view).tolist() == [0.0, 0.0, 0.4, 0.8, 0.8]
+    assert cut().silences(view).tolist() == [False, False, False, True, True]
+
+
+def test_what_a_cut_silences_has_no_reward_in_any_batch() -> None:
+    given = cut()
+    on = GENERATOR.normal(size=(500, 3))
+    on[:, 2] = 1.0 + 2 * on[:, 1]  # on the second plane, but for rounding
+    states = torch.tensor(on)
+    base = torch.tensor(GENERATOR.uniform(size=500))
+    silenced = given.silences(View(states))
+    alone = [given.suppression(View(states[i : i + 1], base[i : i + 1])) for i in range(500)]
+    left = base - torch.cat(alone)
+    assert 100 < int(silenced.sum()) < 500
+    assert (left[silenced] == 0).all()
+
+
+def test_a_cut_can_be_differentiated() -> None:
+    states = torch.tensor(STATES[:20], requires_grad=True)
+
+    def function(s: torch.Tensor) -> torch.Tensor:
+        return cut().suppression(View(s, s.square().sum(dim=1)))
+
+    assert torch.autograd.gradcheck(function, (states,))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"widths": [0.0, 1.0]},
+        {"normals": [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]},
+        {"offsets": [np.nan, 0.0]},
+        {"offsets": [0.0]},
+        {"normals": [1.0, 2.0]},
+        {"normals": np.empty((0, 3)), "offsets": [], "widths": []},
+    ],
+)
+def test_what_is_no_cut_is_refused(change: Any) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        cut(**change)
+
+
+def test_where_a_correction_lifts_nothing_is_silenced_for_certain() -> None:
+    model = worlds.Flat().model
+    beyond = cut(normals=[[1.0, 0.0]], offsets=[0.0], widths=[0.1])
+    states = torch.tensor([[0.5, 0.0], [-0.5, 0.0]], dtype=torch.float64)
+    assert model.with_corrections([beyond]).silenced(states).tolist() == [True, False]
+    lift = Kernels(
+        id="l", refiner="r", round=1, centers=[[0.5, 0.0]], radii=[1], strengths=[1], effect="lift"
+    )
+    lifted = model.with_corrections([beyond, lift])
+    assert not lifted.silenced(states).any()
+    assert lifted.reward(states)[0] > 0
+
+
 @pytest.mark.parametrize(
     "correction",
     [
         kernels("wendland"),
         kernels("gaussian"),
+        cut(),
+        attrs.evolve(cut(), closes=7, approved="auto"),
         Fade(id="f", refiner="r", round=2, norm="support", start=-0.1, end=0.0),
     ],
 )

@@ -160,6 +160,10 @@ class Correction(abc.ABC):
         """
         return None
 
+    def lifts(self) -> bool:
+        """Say whether `suppression` may be below 0; by default it never is."""
+        return False
+
     def norms(self) -> tuple[str, ...]:
         """Return the ids of the norms that `suppression` looks at."""
         return ()

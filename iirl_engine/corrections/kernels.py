@@ -65,6 +65,9 @@ class Kernels(Correction):
             return view.states.new_zeros(view.states.shape[0])
         return self._local.sum(view.states)
 
+    def lifts(self) -> bool:
+        return self.effect == "lift"
+
     def profiles(self, states: Tensor) -> Tensor:
         """Return φ of each state and kernel, `[n, k]`."""
         return self._local.values(states)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from iirl_engine.corrections.base import Array, Correction, copied
+from iirl_engine.corrections.cut import Cut
 from iirl_engine.corrections.fade import Fade
 from iirl_engine.corrections.kernels import Kernels
 
-KINDS: dict[str, type[Correction]] = {kind.kind: kind for kind in (Kernels, Fade)}
+KINDS: dict[str, type[Correction]] = {kind.kind: kind for kind in (Kernels, Fade, Cut)}
 
 
 def restore(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Correction:

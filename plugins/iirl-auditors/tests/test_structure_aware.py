@@ -12,7 +12,7 @@ import iirl_engine as iirl
 from iirl_auditors.out_of_distribution.options import SobolOptions
 from iirl_auditors.out_of_distribution.sobol import Sobol
 from iirl_auditors.structure_aware.candidates import Candidates, limit, readable
-from iirl_auditors.structure_aware.correction_probe import CorrectionProbe, seams
+from iirl_auditors.structure_aware.correction_probe import CorrectionProbe, rims, seams
 from iirl_auditors.structure_aware.decoder_image import DecoderImage
 from iirl_auditors.structure_aware.fixed_point import FixedPoint, accelerated
 from iirl_auditors.structure_aware.options import (
@@ -27,8 +27,9 @@ from iirl_encoders.mappings import Exp
 from iirl_encoders.moe import MoeAutoencoder
 from iirl_encoders.options import ExpOptions, MoeAutoencoderOptions
 from iirl_engine.audit import AuditJob, run_audit, verify
-from iirl_engine.builtin.norms import SupportNorm
-from iirl_engine.builtin.options import SupportOptions
+from iirl_engine.builtin.norms import LinearNorm, SupportNorm
+from iirl_engine.builtin.options import LinearOptions, SupportOptions
+from iirl_engine.corrections.cut import Cut
 from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.demonstrations import check
 from iirl_engine.records import Domain
@@ -218,6 +219,33 @@ class TestCorrectionProbe:
         apart = np.linalg.norm(centers[:, None] - result.states, axis=2)
         assert (apart.min(axis=1) == 0).all()
         assert result.queries == 21
+
+    def test_the_rims_of_cuts_are_asked_about(self) -> None:
+        normal = np.array([[3.0, 4.0]])
+        cut = Cut(id="c", refiner="r", round=1, normals=normal, offsets=[2.5], widths=[1.0])
+        states = torch.randn(7, 2, dtype=torch.float64)
+        probes = rims(cut, states)
+        assert cut.depth(probes).view(3, 7).round(decimals=9).unique(dim=1).flatten().tolist() == [
+            -0.5,
+            -1.0,
+            -1.5,
+        ]
+        along = states @ torch.tensor([-4.0, 3.0], dtype=torch.float64)
+        assert torch.allclose(
+            probes @ torch.tensor([-4.0, 3.0], dtype=torch.float64), along.repeat(3)
+        )
+
+    def test_a_flaw_at_the_rim_of_a_cut_is_found(self, mixture: RewardModel) -> None:
+        first = np.eye(WIDTH)[:1]
+        middle = float(np.median(mixture.demonstrations.states[:, 0]))
+        cut = Cut(id="c", refiner="r", round=1, normals=first, offsets=[middle], widths=[0.1])
+        half = LinearNorm(LinearOptions(a=tuple(first[0].tolist()), b=middle - 0.12))
+        half.fit(mixture.demonstrations, iirl.Context("norm", "half", 0, 0))
+        lenient = mixture.evolve(corrections=(cut,), norms={"half": half})
+        result = audit(CorrectionProbe, CorrectionProbeOptions(budget=3000), lenient)
+        assert result.status == "findings"
+        beyond = cut.depth(torch.tensor(result.states))
+        assert ((beyond + 0.5).abs() < 1e-9).any()
 
     def test_no_search_finds_them(self, mixture: RewardModel) -> None:
         model, centers = self.spiked(mixture)

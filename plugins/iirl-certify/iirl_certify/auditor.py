@@ -25,16 +25,22 @@ class BranchAndBound(Auditor[BranchAndBoundOptions]):
 
     Ends `clean` only when all of the domain is proved. When the budget ends before, the audit is
     `undecided`, or has `findings`. Where an encoder has no formula, boxes are bounded by what
-    corrections leave of a base reward of 1.
+    corrections leave of a base reward of 1; with a correction of an unknown kind nothing is proved.
     """
 
     family: Family = "adversarial"
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
         formula, margin = target.formula(), self.options.margin
+        try:
+            ceiling = Ceiling(formula, margin, self.options.method)
+            checker = Reward(formula.parts, formula.corrections, formula.tensors)
+        except ValueError as error:
+            target.reward(target.low[None])
+            raise Undecided(f"nothing can be proved: {error}") from error
         search = Search(
-            ceiling=Ceiling(formula, margin, self.options.method),
-            checker=Reward(formula.parts, formula.corrections, formula.tensors),
+            ceiling=ceiling,
+            checker=checker,
             reward=target.reward,
             violations=target.violations,
             floor=target.floor,

@@ -19,6 +19,8 @@ _SLACK = 1e-12
 _TILE = 2**22
 _GAUSSIAN_REACH = 7.434
 _LEAST = 1e-290
+# Kinds of corrections that are bounded here.
+_BOUNDED = ("fade", "kernels")
 
 
 @attrs.frozen(eq=False)
@@ -58,11 +60,14 @@ class Ceiling:
     Raises
     ------
     ValueError
-        When the formula has an operation that nothing is known of.
+        When the formula has an operation or a correction that nothing is known of.
     """
 
     def __init__(self, formula: Formula, margin: float, method: Method) -> None:
         self._parts, self._corrections = formula.parts, formula.corrections
+        for entry in formula.corrections:
+            if entry["kind"] not in _BOUNDED or entry.get("space", "state") != "state":
+                raise ValueError(f"nothing is known of correction {entry['id']!r}")
         self._margin, self._method = margin, method
         self._tensors = {n: torch.tensor(a) for n, a in formula.tensors.items() if a.size}
         self._experts = self._tensors["demonstrations.states"]

@@ -22,7 +22,7 @@ import iirl_engine as iirl
 from iirl_certify import Proof, Region, around_demonstrations, certify, slices
 from iirl_certify.auditor import BranchAndBound
 from iirl_certify.options import BranchAndBoundOptions
-from iirl_engine import Context, Kernels, UsageError, cli
+from iirl_engine import Context, Cut, Kernels, UsageError, cli
 from iirl_engine.audit import AuditJob, run_audit, verify
 from iirl_engine.certificate import ALLOWED, PROVED, SPLIT, Refused, check, leaves, sealed
 from iirl_engine.corrections.base import Correction
@@ -134,6 +134,9 @@ def spike(**changes: Any) -> Kernels:
     return Kernels(**parts | changes)
 
 
+STRANGE = (Cut(id="c", refiner="r", round=1, normals=[[1.0, 0.0]], offsets=[2.0], widths=[0.5]),)
+
+
 def test_fades_certify_an_encoder_of_any_kind(masked: Path) -> None:
     proof = certify(masked)
     assert proof.proved
@@ -164,6 +167,26 @@ def test_a_spike_is_found_and_refused(masked: Path, tmp_path: Path) -> None:
     body["release"] = hashlib.sha256(files(spiked)[0]).hexdigest()
     with pytest.raises(Refused, match="not proved"):
         check(*files(spiked), sealed(body))
+
+
+@pytest.mark.parametrize("strange", STRANGE, ids=lambda c: c.kind)
+def test_a_correction_that_nothing_is_known_of_proves_nothing(
+    masked: Path, tmp_path: Path, strange: Correction
+) -> None:
+    sound = certify(masked).certificate
+    assert sound is not None
+    other = with_correction(masked, tmp_path / "other", strange)
+    with pytest.raises(UsageError, match="cannot be certified"):
+        certify(other)
+    body = json.loads(sound)
+    body.pop("sha256")
+    body["release"] = hashlib.sha256(files(other)[0]).hexdigest()
+    with pytest.raises(Refused, match="unknown"):
+        check(*files(other), sealed(body))
+    model = iirl.load_release(other)
+    auditor = BranchAndBound(BranchAndBoundOptions(budget=100))
+    result = run_audit(AuditJob(auditor, model, 0.01, Context("audit", "bab", 0, 1)))
+    assert result.status == "undecided"
 
 
 @pytest.mark.parametrize("what", ["encoder.decoder_bias", "demonstrations.states", "mapping.cap"])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iirl_engine import Kernels, RewardModel
+from iirl_engine import Cut, Kernels, RewardModel
 from iirl_export.formats import Score
 
 Array = NDArray[np.float64]
@@ -21,15 +21,17 @@ def finite_states(model: RewardModel) -> Array:
     """Return `[n, d]` states on which a file must agree with its model.
 
     Demonstrations, held-out ones, states that audits looked at, random states of the domain, the
-    centres of kernels, and the middle of the demonstrations with single features far out.
+    centres of kernels, the demonstrations carried to where a cut has taken half, and the middle of
+    the demonstrations with single features far out.
     """
     data = model.demonstrations
     generator = np.random.default_rng(0)
     low, high = np.array(model.domain.low), np.array(model.domain.high)
     centers = [c.centers for c in model.corrections if isinstance(c, Kernels)]
+    cuts = [_carried(data.states, c) for c in model.corrections if isinstance(c, Cut)]
     chosen = [
         _some(states, generator)
-        for states in (data.states, data.held_out, model.probes, *centers)
+        for states in (data.states, data.held_out, model.probes, *centers, *cuts)
         if len(states)
     ]
     far = np.tile(np.median(data.states, axis=0), (4, 1))
@@ -70,6 +72,13 @@ def difference(model: RewardModel, score: Score, dtype: np.dtype[Any]) -> tuple[
     parts = [slice(row, row + 1) for row in single]
     parts += [slice(start, start + _ROWS) for start in range(0, len(states), _ROWS)]
     return max(_apart(score(states[part]), expected[part]) for part in parts), len(states)
+
+
+def _carried(states: Array, cut: Cut) -> Array:
+    """Return the states nearest to `states [n, d]` half a width inside a cut's planes."""
+    beyond = states @ cut.normals.T - cut.offsets + cut.widths / 2
+    steps = beyond / np.square(cut.normals).sum(axis=1)
+    return np.concatenate([states - np.outer(steps[:, j], a) for j, a in enumerate(cut.normals)])
 
 
 def _some(states: Array, generator: np.random.Generator) -> Array:

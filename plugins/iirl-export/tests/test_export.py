@@ -22,6 +22,7 @@ from iirl_engine.api import Code, Context
 from iirl_engine.builtin.norms import BoxNorm, SupportNorm
 from iirl_engine.builtin.options import BoxOptions, SupportOptions
 from iirl_engine.corrections.base import Correction
+from iirl_engine.corrections.cut import Cut
 from iirl_engine.corrections.fade import Fade
 from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.demonstrations import check
@@ -111,6 +112,13 @@ def corrections_for(data: iirl.Demonstrations) -> tuple[Correction, ...]:
         Kernels(id="none", centers=some[:0], radii=[], strengths=[], **shared),
         Fade(id="near", norm="support", start=-1.0, end=-0.2, **shared),
         Fade(id="wall", norm="box", start=-1.5, end=0.0, **shared),
+        Cut(
+            id="cut",
+            normals=[[1.0, 0.5, 0.0], [0.0, 1.0, 1.0]],
+            offsets=[1.5, 2.0],
+            widths=[1.0, 0.5],
+            **shared,
+        ),
     )
 
 

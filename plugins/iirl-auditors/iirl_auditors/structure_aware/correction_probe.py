@@ -1,4 +1,4 @@
-"""Probes of the reward's own corrections: their centres, and the seams between them."""
+"""Probes of the reward's own corrections: centres and seams of kernels, rims of cuts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from iirl_auditors.structure_aware.options import CorrectionProbeOptions
-from iirl_engine import Auditor, Context
-from iirl_engine.corrections.kernels import Kernels
+from iirl_engine import Auditor, Context, Cut, Fade, Kernels
+from iirl_engine.audit import Undecided
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 _BATCH = 1024
 # Probes stand at these multiples of a kernel's radius.
 _SHELLS = (0.5, 0.9, 1.1)
+# And at these multiples of its width inside a cut's planes.
+_INSIDE = (0.5, 1.0, 1.5)
 
 
 class CorrectionProbe(Auditor[CorrectionProbeOptions]):
-    """Asks about every kernel's centre, the middle of near pairs, and shells around the rim.
+    """Asks about every kernel's centre, the middle of near pairs, shells, and the rims of cuts.
 
     A needle that a list of corrections holds cannot be found by searching; the list names it.
+    Where a correction names no states the audit ends `undecided`.
     """
 
     family: Family = "adversarial"
@@ -34,23 +37,41 @@ class CorrectionProbe(Auditor[CorrectionProbeOptions]):
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
         generator = context.torch_generator()
-        kernels = [c for c in target.corrections if isinstance(c, Kernels) and c.count]
+        experts = torch.tensor(target.demonstrations.states)
         # A reward that cannot be evaluated is never called clean for want of corrections.
-        target.reward(torch.tensor(target.demonstrations.states[:1]))
-        if not kernels or not target.remaining:
-            return
-        centers = torch.cat([torch.tensor(c.centers) for c in kernels])
-        radii = torch.cat([torch.tensor(c.radii) for c in kernels])
-        for probes in (centers, seams(centers, radii)):
-            yield from _asked(target, probes)
-        while target.remaining:
+        target.reward(experts[:1])
+        kernels = [c for c in target.corrections if isinstance(c, Kernels) and c.count]
+        if kernels:
+            centers = torch.cat([torch.tensor(c.centers) for c in kernels])
+            radii = torch.cat([torch.tensor(c.radii) for c in kernels])
+            for probes in (centers, seams(centers, radii)):
+                yield from _asked(target, probes)
+        for cut in (c for c in target.corrections if isinstance(c, Cut)):
+            for some in torch.split(experts, _BATCH):
+                yield from _asked(target, rims(cut, some))
+        while kernels and target.remaining:
             before = target.remaining
             for share in _SHELLS:
                 outward = torch.randn(centers.shape, dtype=torch.float64, generator=generator)
                 outward /= torch.linalg.vector_norm(outward, dim=1, keepdim=True)
                 yield from _asked(target, centers + share * radii[:, None] * outward)
             if target.remaining == before:
-                return
+                break
+        read = (Kernels, Fade, Cut)
+        if unread := [c.id for c in target.corrections if not isinstance(c, read)]:
+            raise Undecided(f"these corrections name no states to look at: {', '.join(unread)}")
+
+
+def rims(cut: Cut, states: Tensor) -> Tensor:
+    """Return states right inside each plane of a cut, nearest to `states [n, d]`, `[m, d]`."""
+    found = []
+    for a, b, width in zip(cut.normals, cut.offsets, cut.widths, strict=True):
+        normal = torch.tensor(a)
+        beyond = (states * normal).sum(dim=1) - b
+        for share in _INSIDE:
+            step = (beyond + share * width) / normal.square().sum()
+            found.append(states - step[:, None] * normal)
+    return torch.cat(found)
 
 
 def seams(centers: Tensor, radii: Tensor) -> Tensor:
