@@ -423,6 +423,15 @@ class Refiner(Strategy[O]):
 class Gate(Strategy[O]):
     """Judges a candidate before it may be released."""
 
+    @property
+    def cap(self) -> float | None:
+        """Reward that a known-good state may lose since release 0, where the gate limits it.
+
+        The engine itself holds the strictest of a chain's caps, whatever else the gates say;
+        without any it is 0.10. None, the default, sets none.
+        """
+        return None
+
     @abc.abstractmethod
     def judge(self, candidate: Candidate, evidence: Evidence, context: Context) -> Judgement:
         """Return the judgement and the numbers behind it."""

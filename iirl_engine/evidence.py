@@ -56,6 +56,15 @@ class Evidence:
         Reward above this is an endorsement.
     data
         Fingerprint of the demonstrations.
+    first
+        Release 0; None where there is none but `current`.
+    held_out
+        `[k]` whether each known-good state is a demonstration that the encoder has not seen.
+    asked
+        `[m]` the open flaws that the candidate is to close. Those are left out that an earlier
+        candidate closed and that were given up, because a gate refused the corrections in question.
+    withheld
+        `[m]` the open flaws that no refiner was shown, though others of their region.
     """
 
     current: RewardModel
@@ -65,13 +74,39 @@ class Evidence:
     original: Array
     floor: float
     data: str
+    first: RewardModel | None = None
+    held_out: NDArray[np.bool_] | None = None
+    asked: NDArray[np.bool_] | None = None
+    withheld: NDArray[np.bool_] | None = None
+
+    @property
+    def before(self) -> RewardModel:
+        """Release 0: what losses are counted from."""
+        return self.current if self.first is None else self.first
 
 
 @attrs.frozen
 class Judgement:
-    """What one gate said of one candidate, with the numbers it went by."""
+    """What one gate said of one candidate, with the numbers it went by.
+
+    Parameters
+    ----------
+    gate
+        Its id.
+    ok
+        Whether the candidate may be released.
+    numbers
+        Name -> finite number.
+    reason
+        Of a refusal.
+    blames
+        Of a refusal, which of the candidate's corrections are at fault: ids, or `id[3]` for the
+        fourth kernel of one. The engine tries the candidate without them first. None, the default,
+        has it find out by halves; an empty tuple says that no smaller candidate would pass.
+    """
 
     gate: str
     ok: bool
     numbers: Mapping[str, float] = attrs.field(converter=_frozen_mapping)
     reason: str = ""
+    blames: tuple[str, ...] | None = attrs.field(default=None, eq=False)

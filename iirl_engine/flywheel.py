@@ -19,24 +19,22 @@ from iirl_engine.api import Context
 from iirl_engine.audit import verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
-from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import DataError, KnowledgeError, PluginError, told
-from iirl_engine.evidence import Candidate, Evidence, Judgement
+from iirl_engine.evidence import Judgement
 from iirl_engine.formula import formula_of
-from iirl_engine.judge import judgements, vetoes
 from iirl_engine.knowledge import Knowledge
+from iirl_engine.knowngood import KnownGood
 from iirl_engine.layout import RELEASES
 from iirl_engine.learn import (
     keep_allowed,
-    known_good_states,
     learn,
     load_demonstrations,
     norm_steps,
 )
-from iirl_engine.propose import check_needs, proposal
+from iirl_engine.mend import Mender, Turn
+from iirl_engine.propose import check_needs
 from iirl_engine.records import (
     AuditResult,
-    Flaws,
     FlawsFound,
     Outcome,
     ReleaseMade,
@@ -55,7 +53,6 @@ from iirl_engine.release import (
     write_release,
 )
 from iirl_engine.remaining import unseen
-from iirl_engine.repair import Repair
 from iirl_engine.reward import RewardModel
 from iirl_engine.rundir import claimed, free_folder
 from iirl_engine.stable import stable_release
@@ -64,6 +61,8 @@ _log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
+# What a known-good state may lose where no gate says so.
+_CAP = 0.10
 # Demonstrations on which a release is compared with what it was made from.
 _COMPARED = 1000
 
@@ -198,6 +197,7 @@ class _Run:
             demonstrations=read_manifest(self.out / RELEASES / "0000")["screening"],
             concerns=self.knowledge.concerns(),
             regions=self.knowledge.regions(),
+            left_open=self.knowledge.left_open(),
         )
         report = Report(
             outcome, before, after, flaws, still_open, self.settings.floor, self.chain.dump()
@@ -237,17 +237,37 @@ class _Run:
             f"{float(self.first(self.data.states).mean()):.3f}"
         )
         check_needs(self.refiners, self.first)
-        good, forbidden = known_good_states(self.data, self.first)
-        if not len(good):
+        self.good = KnownGood.of(self.data, self.first, self._cap())
+        if not len(self.good.states):
             raise DataError(
                 "the norms forbid every demonstration",
                 where=", ".join(self.first.norms),
                 next_step="compare the norms' limits with the data: iirl explain",
             )
-        if forbidden:
+        if forbidden := self.good.forbidden:
             self._log(0, f"norms forbid {forbidden} known-good states; these are not protected")
-        self.known_good = read_only(good)
-        self.original = read_only(self.first(good))
+        self.mender = Mender(
+            refiners=self.refiners,
+            gates=self.gates,
+            triage=(self.chain.triage, self.triage),
+            plugins=self.hooks,
+            settings=self.settings,
+            first=self.first,
+            good=self.good,
+            contested=self.data.known_good,
+            data=self.fingerprint,
+            progress=self.progress,
+            log=self._log,
+        )
+
+    def _cap(self) -> float:
+        """Return the strictest of the gates' caps on the loss of a known-good state."""
+        caps = []
+        for step, gate in self.gates:
+            with blame(step, "say its cap"):
+                if gate.cap is not None:
+                    caps.append(float(gate.cap))
+        return min(caps, default=_CAP)
 
     def _check_faithful(self) -> None:
         """Refuse parts that a release does not give back as they are: nobody audits those."""
@@ -308,9 +328,22 @@ class _Run:
         groups = group_open(flaws, was_open, self.model, self.settings.floor)
         flaws = groups.flaws
         probes = np.concatenate([self.model.probes, *_probes(results, self.model.width)])
-        decision = self._mend(number, flaws, read_only(was_open), probes)
-        if decision.release is not None:
-            self.model = decision.model
+        mended = self.mender.mend(
+            Turn(
+                number=number,
+                model=self.model,
+                unreleased=max(self.knowledge.releases()) == 0,
+                flaws=flaws,
+                was_open=was_open,
+                is_new=np.arange(len(flaws)) >= len(flaws) - confirmed,
+                regions=groups.rows,
+            )
+        )
+        release = manifest = None
+        if mended.model is not None:
+            release = max(self.knowledge.releases()) + 1
+            self.model = mended.model.evolve(probes=probes)
+            manifest = self._write(release, self.model, mended.judgements)
         still_open = self._endorsed(self.model, flaws.states)
         closed = np.flatnonzero(was_open & ~still_open)
         regions = describe(flaws, groups.rows, self.first, number, still_open)
@@ -320,107 +353,40 @@ class _Run:
             confirmed=confirmed,
             closed=len(closed),
             open=int(still_open.sum()),
-            misses=int((self.model(self.known_good) < self.settings.good_floor).sum()),
+            misses=int((self.model(self.good.states) < self.settings.good_floor).sum()),
             corrections=sum(c.count for c in self.model.corrections),
             queries=sum(a.result.queries + len(a.result.states) for a in verified) + groups.queries,
             seconds=time.process_time() - started,
-            release=decision.release,
+            release=release,
             audits=tuple(summary_of(audit) for audit in verified),
-            gates=decision.judgements,
-            vetoes=decision.vetoes,
+            gates=mended.judgements,
+            vetoes=mended.vetoes,
             regions=len(regions),
             open_regions=sum(region.open > 0 for region in regions),
             remaining=unseen(groups, verified),
+            predictions=mended.predictions,
+            attempts=mended.attempts,
+            conflicts=mended.conflicts,
         )
         self.knowledge.finish_round(
             summary,
-            manifest=decision.manifest,
-            fingerprints=formula_of(self.model).fingerprints() if decision.manifest else None,
+            manifest=manifest,
+            fingerprints=formula_of(self.model).fingerprints() if manifest else None,
             closed=[flaws.ids[i] for i in closed],
             made=_now(),
             concerns=[concern for audit in verified for concern in audit.result.concerns],
             regions=regions,
+            closed_by=mended.closed_by,
+            open_because=mended.reasons,
         )
-        if decision.release is not None:
-            self._announce(decision.release, decision.manifest or "")
+        if release is not None:
+            self._announce(release, manifest or "")
         self.progress(
             f"round {number}: {summary.found:,} found, {summary.confirmed:,} confirmed, "
             f"{summary.closed:,} closed, {summary.open:,} open; "
             f"regions: {summary.regions:,}, open: {summary.open_regions:,}"
         )
         return summary
-
-    def _mend(
-        self, number: int, flaws: Flaws, was_open: NDArray[np.bool_], probes: Array
-    ) -> _Decision:
-        """Propose corrections for the open flaws, have them judged, and release what passes."""
-        evidence = Evidence(
-            current=self.model,
-            flaws=flaws,
-            was_open=was_open,
-            known_good=self.known_good,
-            original=self.original,
-            floor=self.settings.floor,
-            data=self.fingerprint,
-        )
-        newest = max(self.knowledge.releases())
-        log = functools.partial(self._log, number)
-        if not was_open.any():
-            # Nothing to mend. The reward as learned may become stable now, unless vetoed.
-            unchanged = Candidate(0, (), self.model)
-            return _Decision(
-                self.model,
-                vetoes=vetoes(self.hooks, unchanged, evidence, log) if newest == 0 else (),
-            )
-        ranked = self._rank(number, flaws.take(np.flatnonzero(was_open)))
-        candidate = self._refine(number, ranked, read_only(flaws.states[~was_open]))
-        if candidate is None:
-            return _Decision(self.model)
-        said = tuple(judgements(self.gates, candidate, evidence, self.settings.seed, log))
-        for refused in (judgement for judgement in said if not judgement.ok):
-            self.progress(f"round {number}: gate {refused.gate} refused: {refused.reason}")
-        if not all(judgement.ok for judgement in said):
-            return _Decision(self.model, said)
-        if vetoed := vetoes(self.hooks, candidate, evidence, log):
-            return _Decision(self.model, said, vetoed)
-        released = candidate.model.evolve(probes=probes)
-        manifest = self._write(newest + 1, released, said)
-        return _Decision(released, said, (), newest + 1, manifest)
-
-    def _rank(self, number: int, flaws: Flaws) -> Flaws:
-        step = self.chain.triage
-        with blame(step, "rank the flaws"):
-            ranked = self.triage.rank(flaws, self._context("triage", step, number))
-            order = np.asarray(list(ranked))
-            if sorted(order.tolist()) != list(range(len(flaws))):
-                raise ValueError("the ranking is no permutation of the flaws")
-        return flaws.take(order)
-
-    def _refine(self, number: int, flaws: Flaws, closed: Array) -> Candidate | None:
-        """Ask each refiner in turn, each about what those before it left open."""
-        model = self.model
-        for step, refiner in self.refiners:
-            left = flaws.take(np.flatnonzero(self._endorsed(model, flaws.states)))
-            if not len(left) and not refiner.tidies:
-                continue
-            repair = Repair(
-                model=model,
-                flaws=left,
-                closed=closed,
-                known_good=self.known_good,
-                original=self.original,
-                floor=self.settings.floor,
-            )
-            context = self._context("refine", step, number)
-            proposed, model = proposal(step, refiner, repair, context)
-            self.progress(
-                f"round {number}: {step.id} asked to close {len(left):,} flaws, "
-                f"corrections proposed: {sum(c.count for c in proposed.corrections):,}"
-            )
-        before = self.model.corrections
-        added = tuple(c for c in model.corrections if not any(c is kept for kept in before))
-        unchanged = not added and len(model.corrections) == len(self.model.corrections)
-        return None if unchanged else Candidate(number, added, model)
 
     def _write(self, number: int, model: RewardModel, gates: tuple[Judgement, ...]) -> str:
         """Write a release and return the SHA-256 of its manifest."""
@@ -467,17 +433,6 @@ class _Run:
 
     def _context(self, kind: str, step: Step, number: int) -> Context:
         return Context(kind, step.id, self.settings.seed, number)
-
-
-@attrs.frozen(eq=False)
-class _Decision:
-    """What a round's flaws led to: the reward to go on with, and the release if one was made."""
-
-    model: RewardModel
-    judgements: tuple[Judgement, ...] = ()
-    vetoes: tuple[str, ...] = ()
-    release: int | None = None
-    manifest: str | None = None
 
 
 def _probes(results: Sequence[AuditResult], width: int) -> Iterator[Array]:

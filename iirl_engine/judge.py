@@ -30,7 +30,7 @@ def judgements(
         except (Exception, SystemExit) as error:
             reason = f"raised {told(error)}"
             log(f"gate {step.id} {reason}")
-            yield Judgement(step.id, False, {}, reason)
+            yield Judgement(step.id, False, {}, reason, blames=())
 
 
 def vetoes(
@@ -57,4 +57,5 @@ def plain_judgement(name: str, said: Judgement) -> Judgement:
     numbers = {str(key): float(value) for key, value in said.numbers.items()}
     if not all(map(math.isfinite, numbers.values())):
         return Judgement(name, False, {}, "a number is not finite")
-    return Judgement(name, bool(said.ok), numbers, str(said.reason))
+    blames = None if said.blames is None else tuple(map(str, said.blames))
+    return Judgement(name, bool(said.ok), numbers, str(said.reason), blames)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
@@ -21,6 +21,7 @@ from iirl_engine.demonstrations import read_only
 from iirl_engine.errors import KnowledgeError
 from iirl_engine.evidence import Judgement
 from iirl_engine.layout import KNOWLEDGE
+from iirl_engine.mended import Attempt, Conflict, LeftOpen, Prediction
 from iirl_engine.records import (
     AuditResult,
     AuditSummary,
@@ -33,8 +34,9 @@ from iirl_engine.records import (
 )
 
 Array = NDArray[np.float64]
+R = TypeVar("R")
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 _SCHEMA = """
 CREATE TABLE round (
@@ -71,7 +73,7 @@ CREATE TABLE flaw (
     place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, round INTEGER NOT NULL,
     auditor TEXT NOT NULL, norm TEXT NOT NULL, reward REAL NOT NULL, violation REAL NOT NULL,
     state BLOB NOT NULL, verdict TEXT NOT NULL, closed_in INTEGER, p_value REAL, method TEXT,
-    region TEXT
+    region TEXT, closed_by TEXT, open_because TEXT
 ) STRICT;
 CREATE INDEX flaw_of_region ON flaw (region);
 CREATE TABLE region (
@@ -83,6 +85,24 @@ CREATE TABLE judgement (
     round INTEGER NOT NULL, place INTEGER NOT NULL, gate TEXT NOT NULL, ok INTEGER NOT NULL,
     numbers TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (round, place)
 ) STRICT;
+CREATE TABLE prediction (
+    round INTEGER NOT NULL, place INTEGER NOT NULL, refiner TEXT NOT NULL, by TEXT NOT NULL,
+    asked INTEGER NOT NULL, withheld INTEGER NOT NULL, expected_closes INTEGER NOT NULL,
+    closed INTEGER NOT NULL, closed_withheld INTEGER NOT NULL, kept INTEGER NOT NULL,
+    expected_worst_loss REAL NOT NULL, worst_loss REAL NOT NULL,
+    expected_mean_loss REAL NOT NULL, mean_loss REAL NOT NULL, PRIMARY KEY (round, place)
+) STRICT;
+CREATE TABLE attempt (
+    round INTEGER NOT NULL, place INTEGER NOT NULL, corrections INTEGER NOT NULL,
+    closes INTEGER NOT NULL, ok INTEGER NOT NULL, refused_by TEXT NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (round, place)
+) STRICT;
+CREATE TABLE conflict (
+    round INTEGER NOT NULL, place INTEGER NOT NULL, flaw TEXT NOT NULL, norm TEXT NOT NULL,
+    state TEXT NOT NULL, reward REAL NOT NULL, row INTEGER NOT NULL, good_state TEXT NOT NULL,
+    good_reward REAL NOT NULL, distance REAL NOT NULL, lost REAL NOT NULL, cap REAL NOT NULL,
+    PRIMARY KEY (round, place)
+) STRICT;
 CREATE TABLE veto (round INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
 CREATE TABLE release (
     number INTEGER PRIMARY KEY, manifest TEXT NOT NULL, made TEXT NOT NULL,
@@ -92,10 +112,22 @@ CREATE TABLE event (at TEXT NOT NULL, round INTEGER NOT NULL, text TEXT NOT NULL
 """
 
 
-_APART = ("audits", "gates", "vetoes", "remaining")
+_APART = ("audits", "gates", "vetoes", "remaining", "predictions", "attempts", "conflicts")
 _ROUND = tuple(name for name in attrs.fields_dict(Round) if name not in _APART)
 _AUDIT = tuple(attrs.fields_dict(AuditSummary))
 _REMAINING = tuple(attrs.fields_dict(Remaining))
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _from_list(text: str) -> tuple[float, ...]:
+    return tuple(json.loads(text))
+
+
+# How a column is read that SQLite has no type for.
+_READ: dict[str, Callable[[Any], Any]] = {"bool": bool, "tuple[float, ...]": _from_list}
 
 
 class Knowledge:
@@ -289,6 +321,8 @@ class Knowledge:
         concerns: Sequence[Concern] = (),
         regions: Sequence[Region] = (),
         fingerprints: Mapping[str, str] | None = None,
+        closed_by: Mapping[str, str] | None = None,
+        open_because: Mapping[str, str] | None = None,
     ) -> None:
         """Commit a whole round at once: counts, audits, concerns, judgements, vetoes, release.
 
@@ -308,9 +342,13 @@ class Knowledge:
             Of the flaws that the audited reward endorsed; each flaw leaves the one it was in.
         fingerprints
             Of the release's parts.
+        closed_by, open_because
+            Id of a flaw -> the correction that closes it, or why it stays open.
         """
         counts = attrs.asdict(summary, recurse=False)
-        audits, gates, vetoes, remaining = (counts.pop(name) for name in _APART)
+        audits, gates, vetoes, remaining, predictions, attempts, conflicts = (
+            counts.pop(name) for name in _APART
+        )
         with self._transaction():
             self._db.execute("DELETE FROM result WHERE round <= ?", (summary.number,))
             if manifest is not None:
@@ -363,9 +401,20 @@ class Knowledge:
                 "INSERT INTO veto VALUES (?, ?)",
                 ((summary.number, _storable(reason)) for reason in vetoes),
             )
+            self._keep("prediction", summary.number, predictions)
+            self._keep("attempt", summary.number, attempts)
+            self._keep("conflict", summary.number, conflicts)
             self._db.executemany(
-                "UPDATE flaw SET closed_in = ? WHERE id = ?",
-                ((summary.release, flaw) for flaw in closed),
+                "UPDATE flaw SET closed_in = ?, closed_by = ?, open_because = NULL WHERE id = ?",
+                (
+                    (summary.release, by.get(flaw), flaw)
+                    for by in [closed_by or {}]
+                    for flaw in closed
+                ),
+            )
+            self._db.executemany(
+                "UPDATE flaw SET open_because = ? WHERE id = ?",
+                ((_storable(why), flaw) for flaw, why in (open_because or {}).items()),
             )
 
     def rounds(self) -> tuple[Round, ...]:
@@ -398,6 +447,9 @@ class Knowledge:
                         )
                     ),
                     remaining=self._remaining(row[0]),
+                    predictions=self._kept("prediction", Prediction, row[0]),
+                    attempts=self._kept("attempt", Attempt, row[0]),
+                    conflicts=self._kept("conflict", Conflict, row[0]),
                 )
                 for row in rows
             )
@@ -424,6 +476,40 @@ class Knowledge:
         row = self._db.execute(f"SELECT {columns} FROM remaining WHERE round = ?", (number,))
         told = row.fetchone()
         return None if told is None else Remaining(*told)
+
+    def _keep(self, table: str, number: int, records: Sequence[Any]) -> None:
+        """Keep the records of a round in the table whose columns are their fields."""
+        for place, record in enumerate(records):
+            values = [
+                json.dumps(value) if isinstance(value, tuple) else _storable(value)
+                for value in attrs.astuple(record)
+            ]
+            marks = ", ".join("?" * len(values))
+            self._db.execute(
+                f"INSERT INTO {table} VALUES (?, ?, {marks})", (number, place, *values)
+            )
+
+    def _kept(self, table: str, cls: type[R], number: int) -> tuple[R, ...]:
+        """Return the records of a round that `_keep` kept."""
+        types = attrs.fields_dict(cls)  # type: ignore[arg-type]
+        rows = self._db.execute(
+            f"SELECT {', '.join(types)} FROM {table} WHERE round = ? ORDER BY place", (number,)
+        )
+        read = {name: _READ.get(str(field.type), _as_it_is) for name, field in types.items()}
+        return tuple(
+            cls(**{name: read[name](value) for name, value in zip(types, row, strict=True)})
+            for row in rows.fetchall()
+        )
+
+    def left_open(self) -> tuple[LeftOpen, ...]:
+        """Return why flaws stay open, those of the same reason together, the most first."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT open_because, count(*) AS flaws, min(id) FROM flaw"
+                " WHERE closed_in IS NULL AND open_because IS NOT NULL"
+                " GROUP BY open_because ORDER BY flaws DESC, min(id)"
+            ).fetchall()
+        return tuple(LeftOpen(*row) for row in rows)
 
     def _keep_regions(self, regions: Sequence[Region]) -> None:
         self._db.executemany(

@@ -162,17 +162,6 @@ def _check_values(chain: Chain, model: RewardModel) -> None:
             raise ValueError("a reward is NaN or Inf")
 
 
-def known_good_states(data: Demonstrations, model: RewardModel) -> tuple[Array, int]:
-    """Return the states `[k, d]` whose reward must be kept, and how many more norms forbid.
-
-    Known good are the expert states, held out or not, and what the source knows to be good.
-    """
-    states = np.concatenate([data.states, data.held_out, data.known_good])
-    with torch.no_grad():
-        forbidden = (model.violation(torch.tensor(states)) > 0).numpy()
-    return states[~forbidden], int(forbidden.sum())
-
-
 def _source_norms(chain: Chain, data: Demonstrations, problems: list[Problem]) -> Iterator[Step]:
     taken = {step.id for step in chain.norms}
     for spec in data.norms:

@@ -6,9 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from iirl_engine.api import Context
 from iirl_engine.blame import blame
 from iirl_engine.chain import Step
+from iirl_engine.corrections.base import Correction
 from iirl_engine.corrections.restore import as_released
 from iirl_engine.errors import DataError
 from iirl_engine.repair import Proposal, Repair
@@ -60,10 +63,22 @@ def check_needs(refiners: Sequence[tuple[Step, Any]], model: RewardModel) -> Non
             )
 
 
-def proposal(
-    step: Step, refiner: Any, repair: Repair, context: Context
-) -> tuple[Proposal, RewardModel]:
-    """Ask one refiner; return its proposal, as a release will hold it, and the reward with it.
+@attrs.frozen(eq=False)
+class Proposed:
+    """What one refiner was asked, what it proposed, and the reward with that."""
+
+    refiner: str
+    repair: Repair
+    proposal: Proposal
+    model: RewardModel
+
+
+def propose(
+    step: Step, refiner: Any, repair: Repair, context: Context, suffix: str = ""
+) -> Proposed:
+    """Ask one refiner; what it proposes is returned as a release will hold it.
+
+    Its corrections' ids get a suffix when it is asked twice in a round.
 
     Raises
     ------
@@ -75,8 +90,8 @@ def proposal(
         if not isinstance(said, Proposal):
             said = Proposal(said)
         proposed = Proposal(
-            [as_released(correction) for correction in said.corrections],
-            **_expected(said, len(repair.flaws)),
+            [_named(as_released(c), suffix) for c in said.corrections],
+            **_expected(said),
             left=_left(said, len(repair.flaws)),
             replaces=_replaced(said, repair.model),
         )
@@ -84,13 +99,17 @@ def proposal(
         model = repair.model.evolve(corrections=(*kept, *proposed.corrections))
         if len(repair.flaws):
             model(repair.flaws.states)
-    return proposed, model
+    return Proposed(step.id, repair, proposed, model)
 
 
-def _expected(said: Proposal, asked: int) -> dict[str, Any]:
-    """Return the estimates of a proposal; one that cannot be true is an error."""
-    if said.closes is not None and not 0 <= said.closes <= asked:
-        raise ValueError(f"expects to close {said.closes!r} of {asked} flaws")
+def _named(correction: Correction, suffix: str) -> Correction:
+    return attrs.evolve(correction, id=correction.id + suffix) if suffix else correction
+
+
+def _expected(said: Proposal) -> dict[str, Any]:
+    """Return the estimates of a proposal; what is no count or no number is an error."""
+    if said.closes is not None and not said.closes >= 0:
+        raise ValueError(f"expects to close {said.closes!r} flaws")
     told: dict[str, Any] = {"closes": None if said.closes is None else int(said.closes)}
     for name in ("worst_loss", "mean_loss"):
         value = getattr(said, name)

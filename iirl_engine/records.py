@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from iirl_engine.evidence import Judgement
+    from iirl_engine.mended import Attempt, Conflict, LeftOpen, Prediction
     from iirl_engine.reward import RewardModel
     from iirl_engine.support import Support
 
@@ -38,6 +39,11 @@ def _closed(array: Array) -> Array:
 
 def _plain(_: object, __: object, value: Any) -> Any:
     return dict(value) if isinstance(value, types.MappingProxyType) else value
+
+
+def _is_told(attribute: attrs.Attribute[Any], _: object) -> bool:
+    # Whom a gate blames matters while a round lasts.
+    return attribute.name != "blames"
 
 
 @attrs.frozen
@@ -454,6 +460,12 @@ class Round:
         Regions of flaws that the audited reward endorses, and those still open after the round.
     remaining
         What the audits probably left unseen.
+    predictions
+        What each refiner's proposal was expected to do, and what it did.
+    attempts
+        The candidates that were judged, in turn.
+    conflicts
+        Demands that no correction can meet.
     """
 
     number: int
@@ -472,6 +484,9 @@ class Round:
     regions: int = 0
     open_regions: int = 0
     remaining: Remaining | None = None
+    predictions: tuple[Prediction, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -495,6 +510,8 @@ class Outcome:
         What auditors noticed in any round that no norm can decide.
     regions
         Of all confirmed flaws; those with open flaws first, then the most severe.
+    left_open
+        Why flaws stay open: those of the same reason together, the most first.
     """
 
     run: Path
@@ -506,6 +523,7 @@ class Outcome:
     demonstrations: Mapping[str, Any] = attrs.field(factory=dict)
     concerns: tuple[Concern, ...] = ()
     regions: tuple[Region, ...] = ()
+    left_open: tuple[LeftOpen, ...] = ()
 
     @property
     def gates(self) -> tuple[Judgement, ...]:
@@ -524,7 +542,9 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """True when no flaw is open and the last round neither failed nor refused anything.
+        """True when no flaw is open, no demand contradicts another, and the last round is in order.
+
+        It neither failed nor refused anything.
 
         A concern that is not grave does not change it.
         """
@@ -533,6 +553,8 @@ class Outcome:
         if not self.rounds:
             return True
         last = self.rounds[-1]
+        if last.conflicts:
+            return False
         return last.sound and not last.vetoes and all(gate.ok for gate in last.gates)
 
     def to_json(self) -> dict[str, Any]:
@@ -540,7 +562,9 @@ class Outcome:
         return {
             "run": str(self.run),
             "release": str(self.release),
-            "rounds": [attrs.asdict(r, value_serializer=_plain) for r in self.rounds],
+            "rounds": [
+                attrs.asdict(r, filter=_is_told, value_serializer=_plain) for r in self.rounds
+            ],
             "gates": [
                 {"name": g.gate, "ok": g.ok, "numbers": dict(g.numbers), "reason": g.reason}
                 for g in self.gates
@@ -548,6 +572,7 @@ class Outcome:
             "open_flaws": self.open_flaws,
             "concerns": [concern.to_json() for concern in self.concerns],
             "regions": [region.to_json() for region in self.regions],
+            "left_open": [attrs.asdict(left) for left in self.left_open],
             "demonstrations": dict(self.demonstrations),
             "queries": self.queries,
             "seconds": self.seconds,

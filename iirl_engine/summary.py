@@ -9,9 +9,12 @@ from typing import Literal
 import attrs
 
 from iirl_engine.evidence import Judgement
+from iirl_engine.mended import Attempt, LeftOpen, Prediction
 from iirl_engine.records import AuditSummary, Concern, Outcome, Region, Round
 
 WIDTH = 80
+# Reasons and conflicts that are told one by one.
+_FEW = 5
 
 
 @attrs.frozen
@@ -44,6 +47,7 @@ def summarize(outcome: Outcome) -> str:
         rounds_table(outcome.rounds),
         list(_left_unseen(outcome)),
         list(_last_gates(outcome)),
+        list(left_open_lines(outcome.left_open)),
         [line for concern in newest(outcome.concerns) for line in concern_lines(concern)],
         [line for text in alerts(outcome) for line in wrap(f"!! {text}", "   ")],
         wrap(f"{verdict(outcome).level}: {verdict(outcome).text}"),
@@ -137,9 +141,51 @@ def alerts(outcome: Outcome) -> tuple[str, ...]:
         if audit.status not in ("clean", "findings")
     ]
     last = _last_candidate(outcome)
+    lines += [
+        f"round {turn.number}: {prediction_text(prediction)}"
+        for turn in outcome.rounds
+        for prediction in turn.predictions
+        if prediction.wrong
+    ]
     lines += [refusal(gate) for gate in outcome.gates if not gate.ok]
+    lines += [f"cannot be met: {c.text}" for t in outcome.rounds[-1:] for c in t.conflicts[:_FEW]]
     lines += [f"release vetoed by {reason}" for reason in (last.vetoes if last else ())]
     return tuple(plain(line) for line in lines)
+
+
+def prediction_text(told: Prediction) -> str:
+    """Return what a refiner's proposal was expected to do, and what it did."""
+    whose = "its own" if told.by == "refiner" else "the engine's"
+    text = (
+        f"{told.refiner}, by {whose} estimate, closes {told.expected_closes:,} of "
+        f"{count(told.asked, 'flaw')}: it closed {told.closed:,}"
+    )
+    if told.withheld:
+        text += f", and {told.closed_withheld:,} of {told.withheld:,} that it was not shown"
+    if told.kept != told.closed:
+        text += f"; the release closes {told.kept:,}"
+    return (
+        f"{text}; known-good states lose at most {told.worst_loss:.3g}, expected "
+        f"{told.expected_worst_loss:.3g}"
+    )
+
+
+def attempt_text(told: Attempt) -> str:
+    """Return what became of one candidate of a round."""
+    text = f"{count(told.corrections, 'correction')}, {count(told.closes, 'flaw')} closed: "
+    if told.ok:
+        return f"{text}passed"
+    return f"{text}refused by {told.refused_by}: {told.reason}"
+
+
+def left_open_lines(left: Sequence[LeftOpen]) -> Iterator[str]:
+    """Yield why flaws stay open."""
+    for told in left[:_FEW]:
+        is_open = "stays" if told.flaws == 1 else "stay"
+        text = f"{count(told.flaws, 'flaw')} {is_open} open: {plain(told.reason)}"
+        yield from wrap(f"{text} (such as {told.example[:10]})", "  ")
+    if len(left) > _FEW:
+        yield f"and {sum(told.flaws for told in left[_FEW:]):,} more for other reasons"
 
 
 def rounds_table(rounds: Sequence[Round]) -> list[str]:
@@ -323,6 +369,8 @@ def _failures(outcome: Outcome) -> Iterator[str]:
     for gate in outcome.gates:
         if not gate.ok:
             yield f"gate {plain(gate.gate)} refused the last candidate"
+    if contested := len(outcome.rounds[-1].conflicts):
+        yield f"{count(contested, 'demand')} cannot be met"
     last = _last_candidate(outcome)
     if last is not None and last.vetoes:
         yield "the last candidate was vetoed"

@@ -136,6 +136,12 @@ class ClosureOptions:
     share: float = option(
         0.9, ge=0.0, le=1.0, help="share of the open flaws that a candidate must close"
     )
+    held_out_share: float = option(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        help="share that it must close of the flaws of the same regions that no refiner was shown",
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -9,11 +9,13 @@ from iirl_engine.api import Reporter
 from iirl_engine.options import NoOptions
 from iirl_engine.records import Outcome, Report, Round
 from iirl_engine.summary import (
+    attempt_text,
     audits_table,
     count,
     gate_lines,
     number,
     plain,
+    prediction_text,
     regions_table,
     summarize,
     unseen_lines,
@@ -50,6 +52,14 @@ def _round(turn: Round) -> Iterator[str]:
     yield from audits_table(turn)
     for line in unseen_lines(turn):
         yield from wrap(line, "  ")
+    if turn.predictions:
+        yield "repair"
+    for prediction in turn.predictions:
+        yield from wrap(f"  {plain(prediction_text(prediction))}", "    ")
+    if len(turn.attempts) > 1:
+        yield "candidates"
+        for attempt in turn.attempts:
+            yield from wrap(f"  {plain(attempt_text(attempt))}", "    ")
     if turn.gates:
         yield "gates"
     for gate in turn.gates:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 
 from iirl_engine.errors import DataError, UsageError
@@ -25,7 +26,14 @@ def status(folder: Path, as_json: bool) -> None:
     from iirl_engine.knowledge import Knowledge
     from iirl_engine.layout import KNOWLEDGE, RELEASES
     from iirl_engine.records import Outcome
-    from iirl_engine.summary import newest, plain, verdict, wrap
+    from iirl_engine.summary import (
+        left_open_lines,
+        newest,
+        plain,
+        prediction_text,
+        verdict,
+        wrap,
+    )
 
     if not (folder / KNOWLEDGE).exists():
         raise _no_run(folder)
@@ -34,11 +42,13 @@ def status(folder: Path, as_json: bool) -> None:
         rounds, releases, events = knowledge.rounds(), knowledge.releases(), knowledge.events()
         concerns = knowledge.concerns()
         regions, ended = knowledge.regions(), knowledge.audits_ended(len(rounds) + 1)
+        left_open = knowledge.left_open()
     finally:
         knowledge.close()
     open_flaws = rounds[-1].open if rounds else 0
     newest_release = folder / RELEASES / f"{max(releases, default=0):04d}"
     so_far = verdict(Outcome(folder, newest_release, rounds, open_flaws, (), concerns=concerns))
+    predictions = next((turn.predictions for turn in reversed(rounds) if turn.predictions), ())
     open_regions = sum(region.open > 0 for region in regions)
     if as_json:
         body = {
@@ -47,6 +57,8 @@ def status(folder: Path, as_json: bool) -> None:
             "rounds": len(rounds),
             "open_flaws": open_flaws,
             "regions": [region.to_json() for region in regions],
+            "left_open": [attrs.asdict(left) for left in left_open],
+            "predictions": [attrs.asdict(told) for told in predictions],
             "audits_ended": ended,
             "releases": [f"{number:04d}" for number in releases],
             "stable": _stable(folder),
@@ -63,6 +75,11 @@ def status(folder: Path, as_json: bool) -> None:
         click.echo(f"unfinished: round {len(rounds) + 1}, audits that ended: {', '.join(ended)}")
     click.echo(f"releases:   {', '.join(f'{number:04d}' for number in releases) or 'none'}")
     click.echo(f"stable:     {_stable(folder) or 'none'}")
+    for prediction in predictions:
+        wrong = "WRONG, " if prediction.wrong else ""
+        click.echo(f"predicted:  {wrong}{plain(prediction_text(prediction))}")
+    for line in left_open_lines(left_open):
+        click.echo(line)
     for concern in newest(concerns):
         told = f"round {concern.round}, {plain(concern.auditor)}, {concern.kind}"
         click.echo(f"concern:    {'GRAVE, ' if concern.grave else ''}{told}: {plain(concern.text)}")

@@ -6,7 +6,7 @@ import abc
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import attrs
 import numpy as np
@@ -163,6 +163,17 @@ class Correction(abc.ABC):
     def lifts(self) -> bool:
         """Say whether `suppression` may be below 0; by default it never is."""
         return False
+
+    def effects(self, view: View) -> Tensor:
+        """Return what each of its parts takes off the base reward, `[n, parts]`.
+
+        Its parts are those that `take` can leave out; by default it is one.
+        """
+        return self.suppression(view)[:, None]
+
+    def take(self, parts: NDArray[np.int64]) -> Self:
+        """Return it with some of its parts alone, by number."""
+        return self
 
     def norms(self) -> tuple[str, ...]:
         """Return the ids of the norms that `suppression` looks at."""

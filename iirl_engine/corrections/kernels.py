@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from iirl_engine.corrections.base import Array, Correction, View, copied
@@ -67,6 +69,18 @@ class Kernels(Correction):
 
     def lifts(self) -> bool:
         return self.effect == "lift"
+
+    def effects(self, view: View) -> Tensor:
+        signed = -self.strengths if self.effect == "lift" else np.array(self.strengths)
+        return self.profiles(view.states) * torch.from_numpy(signed)
+
+    def take(self, parts: NDArray[np.int64]) -> Kernels:
+        return attrs.evolve(
+            self,
+            centers=self.centers[parts],
+            radii=self.radii[parts],
+            strengths=self.strengths[parts],
+        )
 
     def profiles(self, states: Tensor) -> Tensor:
         """Return φ of each state and kernel, `[n, k]`."""

@@ -1,0 +1,533 @@
+"""How open flaws become a candidate that may be released.
+
+Refiners are asked in turn, each about what those before it left open. The gates judge what they
+propose together. What is refused is taken apart: without the pieces that a gate blames, or by
+halves, the largest part that passes is sought. Whatever the gates say, no candidate passes that
+reopens a closed flaw or takes more off a known-good state than the strictest cap allows.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from iirl_engine.api import Context
+from iirl_engine.blame import blame
+from iirl_engine.chain import Settings, Step
+from iirl_engine.conflicts import conflicts, contradictions
+from iirl_engine.corrections.base import Correction
+from iirl_engine.demonstrations import read_only
+from iirl_engine.evidence import Candidate, Evidence, Judgement
+from iirl_engine.judge import judgements, vetoes
+from iirl_engine.knowngood import KnownGood
+from iirl_engine.mended import Attempt, Conflict, Prediction
+from iirl_engine.pieces import Piece, at_fault, effects, put_together, take_apart
+from iirl_engine.plugins import Plugins
+from iirl_engine.predictions import Expected, expected, prediction
+from iirl_engine.propose import Proposed, propose
+from iirl_engine.records import Flaws
+from iirl_engine.repair import Repair
+from iirl_engine.reward import RewardModel
+from iirl_engine.withheld import withhold
+
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+
+# Candidates that are judged in a round at most.
+_ATTEMPTS = 16
+# Rewards are sums of floats: a loss of exactly the cap may show a last digit above it.
+_ROUNDING = 1e-9
+# What corrections are called that close the flaws which were withheld at first.
+_AGAIN = "-2"
+# Flaws at which the pieces of a refused candidate are told apart, and states to find a fault by.
+_SOME = 1000
+
+
+@attrs.frozen(eq=False)
+class Turn:
+    """The flaws of a round and the reward that has them.
+
+    Parameters
+    ----------
+    number
+        Of the round.
+    model
+        The newest released reward.
+    unreleased
+        Whether that is the reward as learned.
+    flaws
+        All flaws of the run, the open ones with their region.
+    was_open, is_new
+        `[m]` whether `model` endorses each, and whether this round found it.
+    regions
+        Rows of the open flaws of each region, the worst first.
+    """
+
+    number: int
+    model: RewardModel
+    unreleased: bool
+    flaws: Flaws
+    was_open: Mask
+    is_new: Mask
+    regions: Sequence[Rows]
+
+
+@attrs.frozen(eq=False)
+class Mended:
+    """What a round's flaws led to.
+
+    Parameters
+    ----------
+    model
+        What may be released; None when nothing may.
+    judgements
+        Of the candidate that may be released, or else of the first that was refused.
+    vetoes, predictions, attempts, conflicts
+        As in `Round`.
+    reasons
+        Id of each flaw that stays open -> why.
+    closed_by
+        Id of each flaw that closes -> id of the correction that does most of it.
+    """
+
+    model: RewardModel | None = None
+    judgements: tuple[Judgement, ...] = ()
+    vetoes: tuple[str, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    reasons: Mapping[str, str] = attrs.field(factory=dict)
+    closed_by: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False)
+class _Trial:
+    """A candidate that was judged: its reward, what it added, and what was said of it."""
+
+    model: RewardModel
+    added: tuple[Correction, ...]
+    judgements: tuple[Judgement, ...]
+    is_open: Mask
+
+    @property
+    def ok(self) -> bool:
+        return all(judgement.ok for judgement in self.judgements)
+
+    @property
+    def refusals(self) -> list[Judgement]:
+        return [judgement for judgement in self.judgements if not judgement.ok]
+
+
+@attrs.frozen(eq=False)
+class Mender:
+    """Who mends the reward of a run: its refiners, triage and gates.
+
+    Parameters
+    ----------
+    refiners, gates
+        (step, strategy), in the order of the chain.
+    triage
+        (step, strategy).
+    plugins
+        Whose vetoes count.
+    settings
+        Of the chain.
+    first
+        Release 0.
+    good
+        The known-good states, with the cap on their loss.
+    contested
+        `[k, d]` what the source calls known good, whether a norm forbids it or not.
+    data
+        Fingerprint of the demonstrations.
+    progress
+        Told a line of text as the work proceeds.
+    log
+        Told of the number of the round, and what is worth keeping of it.
+    """
+
+    refiners: Sequence[tuple[Step, Any]]
+    gates: Sequence[tuple[Step, Any]]
+    triage: tuple[Step, Any]
+    plugins: Plugins
+    settings: Settings
+    first: RewardModel
+    good: KnownGood
+    contested: NDArray[np.float64]
+    data: str
+    progress: Callable[[str], None]
+    log: Callable[[int, str], None]
+
+    def mend(self, turn: Turn) -> Mended:
+        """Propose corrections for the open flaws, and return what of them may be released."""
+        return _Mending(self, turn).mended()
+
+
+class _Mending:
+    """One round's work of a mender."""
+
+    def __init__(self, mender: Mender, turn: Turn) -> None:
+        self.by, self.turn = mender, turn
+        self.floor = mender.settings.floor
+        self.attempts: list[Attempt] = []
+        self.refused: list[_Trial] = []
+        self.asked: list[tuple[Proposed, Expected, Mask]] = []
+        self.log = functools.partial(mender.log, turn.number)
+        self.evidence = Evidence(
+            current=turn.model,
+            flaws=turn.flaws,
+            was_open=read_only(turn.was_open),
+            known_good=mender.good.states,
+            original=mender.good.original,
+            floor=self.floor,
+            data=mender.data,
+            first=mender.first,
+            held_out=mender.good.held_out,
+        )
+
+    def mended(self) -> Mended:
+        """Return what the round's flaws led to."""
+        by, turn = self.by, self.turn
+        contested = contradictions(by.contested, by.first, by.good.cap, self.floor)
+        if not turn.was_open.any():
+            # Nothing to mend. The reward as learned may become stable now, unless vetoed.
+            unchanged = Candidate(0, (), turn.model)
+            return Mended(
+                vetoes=vetoes(by.plugins, unchanged, self.evidence, self.log)
+                if turn.unreleased
+                else (),
+                conflicts=tuple(contested),
+            )
+        open_rows = np.flatnonzero(turn.was_open)
+        clashes = conflicts(turn.flaws, open_rows, turn.model, by.good, self.floor)
+        for conflict in (*contested, *clashes.values()):
+            by.progress(f"round {turn.number}: cannot be met: {conflict.text}")
+        asked = turn.was_open.copy()
+        asked[list(clashes)] = False
+        withheld = withhold(turn.flaws, turn.regions, turn.is_new) & asked
+
+        best = self._best(asked, withheld)
+        said = best or (self.refused[0] if self.refused else None)
+        missed = withheld & (best.is_open if best else False)
+        if best is not None and missed.any() and len(self.attempts) < _ATTEMPTS:
+            more = self._ask(best.model, missed, suffix=_AGAIN)
+            if _any_change(more):
+                second = self._try(more[-1].model, asked, missed & False)
+                best = said = second if second.ok else best
+        vetoed: tuple[str, ...] = ()
+        if best is not None:
+            vetoed = vetoes(by.plugins, self._candidate(best), self.evidence, self.log)
+        released = None if best is None or vetoed else self._stamped(best)
+        return Mended(
+            model=released,
+            judgements=() if said is None else said.judgements,
+            vetoes=vetoed,
+            predictions=tuple(
+                prediction(step, told, turn.flaws.states[unseen], released, by.good, self.floor)
+                for step, told, unseen in self.asked
+            ),
+            attempts=tuple(self.attempts),
+            conflicts=(*contested, *clashes.values()),
+            reasons=self._reasons(best, released, clashes, vetoed),
+            closed_by={} if released is None else self._closed_by(released),
+        )
+
+    def _ask(
+        self,
+        model: RewardModel,
+        about: Mask,
+        withheld: Mask | None = None,
+        *,
+        suffix: str = "",
+        former: Sequence[Proposed] | None = None,
+    ) -> list[Proposed]:
+        """Ask each refiner in turn, each about what those before it left open.
+
+        With the proposals of a `former` candidate, what breaks the cap is left out of each before
+        the next refiner is asked; up to the first that changes they are taken as they were.
+        """
+        by, turn, steps = self.by, self.turn, list[Proposed]()
+        known = {proposed.refiner: proposed for proposed in former or ()}
+        if not about.any():
+            return steps
+        ranked = self._rank(turn.flaws.take(np.flatnonzero(about)))
+        for step, refiner in by.refiners:
+            left = ranked.take(np.flatnonzero(self._endorsed(model, ranked)))
+            if not len(left) and not refiner.tidies:
+                continue
+            proposed = known.get(step.id)
+            if proposed is None:
+                repair = Repair(
+                    model=model,
+                    flaws=left,
+                    closed=read_only(turn.flaws.states[~turn.was_open]),
+                    known_good=by.good.states,
+                    original=by.good.original,
+                    floor=self.floor,
+                )
+                context = Context("refine", step.id, by.settings.seed, turn.number)
+                proposed = propose(step, refiner, repair, context, suffix)
+                told = expected(proposed, by.good, self.floor)
+                self.asked.append((proposed, told, about & False if withheld is None else withheld))
+                count = sum(c.count for c in proposed.proposal.corrections)
+                by.progress(
+                    f"round {turn.number}: {step.id} asked to close {len(left):,} flaws, "
+                    f"corrections proposed: {count:,}"
+                )
+            if former is not None and self._broken(proposed.model):
+                proposed, known = self._within_the_cap(proposed), {}
+            steps.append(proposed)
+            model = proposed.model
+        return steps
+
+    def _within_the_cap(self, proposed: Proposed) -> Proposed:
+        """Return of a proposal what breaks nothing: without what is at fault, or nothing of it."""
+        said, before = proposed.proposal, proposed.repair.model
+        (broken,) = self._broken(proposed.model)
+        none = attrs.evolve(
+            proposed, proposal=attrs.evolve(said, corrections=(), replaces=()), model=before
+        )
+        if said.replaces or not broken.blames:
+            return none
+        pieces = take_apart(said.corrections, proposed.model)
+        kept = [piece for piece in pieces if piece.name not in broken.blames]
+        corrections = put_together(said.corrections, kept)
+        model = before.with_corrections(corrections)
+        if not corrections or self._broken(model):
+            return none
+        return attrs.evolve(
+            proposed, proposal=attrs.evolve(said, corrections=corrections), model=model
+        )
+
+    def _rank(self, flaws: Flaws) -> Flaws:
+        step, triage = self.by.triage
+        with blame(step, "rank the flaws"):
+            context = Context("triage", step.id, self.by.settings.seed, self.turn.number)
+            order = np.asarray(list(triage.rank(flaws, context)))
+            if sorted(order.tolist()) != list(range(len(flaws))):
+                raise ValueError("the ranking is no permutation of the flaws")
+        return flaws.take(order)
+
+    def _best(self, asked: Mask, withheld: Mask) -> _Trial | None:
+        """Return the candidate that passes: all that is proposed, or the largest part of it."""
+        shown = asked & ~withheld
+        steps = self._ask(self.turn.model, shown, withheld)
+        if not _any_change(steps):
+            return None
+        whole = self._try(steps[-1].model, asked, withheld)
+        for judgement in whole.refusals:
+            self.by.progress(
+                f"round {self.turn.number}: gate {judgement.gate} refused: {judgement.reason}"
+            )
+        if not whole.ok and self._broken(whole.model):
+            steps = self._ask(self.turn.model, shown, withheld, former=steps)
+            if not _any_change(steps):
+                return None
+            whole = self._try(steps[-1].model, asked, withheld)
+        if not whole.ok and any(step.proposal.replaces for step in steps):
+            # What replaces others stands or falls with what it replaces: first do without it.
+            added = [c for s in steps if not s.proposal.replaces for c in s.proposal.corrections]
+            if not added:
+                return None
+            whole = self._try(self.turn.model.with_corrections(added), asked, withheld)
+        if whole.ok:
+            return whole
+        if any(judgement.blames == () for judgement in whole.refusals):
+            return None
+        return self._largest_part(whole, asked, withheld)
+
+    def _largest_part(self, whole: _Trial, asked: Mask, withheld: Mask) -> _Trial | None:
+        """Return the largest part of a refused candidate that passes, as far as attempts go.
+
+        Tried first is what no gate blames; then what it blames is added by halves, as far as it
+        passes (adaptive group testing). Neighbours stay together as long as they can.
+        """
+        pieces = self._by_region(whole)
+        blamed = {name for judgement in whole.refusals for name in judgement.blames or ()}
+        free = [piece for piece in pieces if piece.name not in blamed]
+        at = [piece for piece in pieces if piece.name in blamed]
+        queue = [free, at] if free and at else _halves(pieces)
+        if len(pieces) == 1:
+            return None
+        kept, best = list[Piece](), None
+        while queue and len(self.attempts) < _ATTEMPTS - 1:
+            part = queue.pop(0)
+            added = put_together(whole.added, kept + part)
+            model = self.turn.model.with_corrections(added)
+            # What the whole closed and this does not is given up, not asked for.
+            given_up = self._endorsed(model, self.turn.flaws) & ~whole.is_open
+            trial = self._try(model, asked & ~given_up, withheld & ~given_up, shortly=True)
+            if trial.ok:
+                kept, best = kept + part, trial
+            elif len(part) > 1:
+                queue = [*_halves(part), *queue]
+        closes = best is not None and (self.turn.was_open & ~best.is_open).any()
+        if closes:
+            self.by.progress(
+                f"round {self.turn.number}: {len(kept):,} of {len(pieces):,} pieces pass"
+            )
+        return best if closes else None
+
+    def _by_region(self, whole: _Trial) -> list[Piece]:
+        """Return the pieces of a candidate, those next to each other that act on one region."""
+        pieces = take_apart(whole.added, whole.model)
+        places = {row: i for i, rows in enumerate(self.turn.regions) for row in rows.tolist()}
+        rows = np.flatnonzero(self.turn.was_open)
+        rows = rows[:: 1 + len(rows) // _SOME]
+        taken = effects(whole.added, pieces, whole.model, self.turn.flaws.states[rows])
+        most = taken.argmax(axis=0)
+        region = [places.get(int(rows[row]), len(places)) for row in most]
+        order = sorted(range(len(pieces)), key=lambda i: (region[i], pieces[i]))
+        return [pieces[i] for i in order]
+
+    def _try(
+        self, model: RewardModel, asked: Mask, withheld: Mask, *, shortly: bool = False
+    ) -> _Trial:
+        """Have a candidate judged; `shortly` ends at the first refusal."""
+        added = self._added(model)
+        is_open = self._endorsed(model, self.turn.flaws)
+        evidence = attrs.evolve(self.evidence, asked=read_only(asked), withheld=read_only(withheld))
+        candidate = Candidate(self.turn.number, added, model)
+        said: list[Judgement] = []
+        for judgement in judgements(
+            self.by.gates, candidate, evidence, self.by.settings.seed, self.log
+        ):
+            said.append(judgement)
+            if shortly and not judgement.ok:
+                break
+        if all(judgement.ok for judgement in said):
+            said += self._broken(model)
+        trial = _Trial(model, added, tuple(said), is_open)
+        refusal = next(iter(trial.refusals), None)
+        self.attempts.append(
+            Attempt(
+                corrections=sum(c.count for c in added),
+                closes=int((self.turn.was_open & ~is_open).sum()),
+                ok=trial.ok,
+                refused_by="" if refusal is None else refusal.gate,
+                reason="" if refusal is None else refusal.reason,
+            )
+        )
+        if refusal is not None:
+            self.refused.append(trial)
+        return trial
+
+    def _broken(self, model: RewardModel) -> list[Judgement]:
+        """Return what no release may do, whatever the gates say, as a refusal; or nothing."""
+        good = self.by.good
+        is_open = self._endorsed(model, self.turn.flaws)
+        lost = good.original - model(good.states)
+        over = np.flatnonzero(~(lost <= good.cap + _ROUNDING))
+        reopened = int((is_open & ~self.turn.was_open).sum())
+        numbers = {"reopened": float(reopened), "over": float(len(over)), "cap": good.cap}
+        if reopened:
+            reason = f"closed flaws that would reopen: {reopened}"
+            return [Judgement("engine", False, numbers, reason)]
+        if len(over):
+            worst = over[np.argsort(-lost[over], kind="stable")][:_SOME]
+            reason = (
+                f"known-good states that lose more than {good.cap:g} since release 0: "
+                f"{len(over)}; the worst loses {lost.max():.3g}"
+            )
+            blames = at_fault(
+                self._added(model),
+                model,
+                good.states[worst],
+                good.original[worst] - good.cap,
+            )
+            return [Judgement("engine", False, numbers, reason, blames or None)]
+        return []
+
+    def _added(self, model: RewardModel) -> tuple[Correction, ...]:
+        """Return the corrections that the newest release does not have."""
+        former = {id(correction) for correction in self.turn.model.corrections}
+        return tuple(c for c in model.corrections if id(c) not in former)
+
+    def _candidate(self, trial: _Trial) -> Candidate:
+        return Candidate(self.turn.number, trial.added, trial.model)
+
+    def _stamped(self, trial: _Trial) -> RewardModel:
+        """Return the reward whose new corrections say how many flaws each closes by itself."""
+        rows = np.flatnonzero(self.turn.was_open)
+        states = self.turn.flaws.states[rows]
+        new = {id(correction) for correction in trial.added}
+
+        def stamped(correction: Correction) -> Correction:
+            if id(correction) not in new:
+                return correction
+            alone = self.turn.model.evolve(
+                corrections=(
+                    *(c for c in self.turn.model.corrections if c.id != correction.id),
+                    correction,
+                )
+            )
+            closes = int((alone(states) <= self.floor).sum())
+            return attrs.evolve(correction, closes=closes, approved=self.by.settings.approval)
+
+        return trial.model.evolve(
+            corrections=[stamped(correction) for correction in trial.model.corrections]
+        )
+
+    def _closed_by(self, released: RewardModel) -> dict[str, str]:
+        """Return id of each flaw that closes -> the correction that takes most off it."""
+        flaws = self.turn.flaws
+        closed = np.flatnonzero(self.turn.was_open & ~self._endorsed(released, flaws))
+        new = [c for c in released.corrections if c.round == self.turn.number]
+        if not len(closed) or not new:
+            return {}
+        with torch.no_grad():
+            view = released.view(torch.tensor(flaws.states[closed]))
+            most = torch.stack([c.suppression(view) for c in new]).argmax(dim=0).tolist()
+        return {flaws.ids[row]: new[i].id for row, i in zip(closed, most, strict=True)}
+
+    def _reasons(
+        self,
+        best: _Trial | None,
+        released: RewardModel | None,
+        clashes: Mapping[int, Conflict],
+        vetoed: Sequence[str],
+    ) -> dict[str, str]:
+        """Return id of each flaw that stays open -> why."""
+        turn = self.turn
+        is_open = turn.was_open if released is None else self._endorsed(released, turn.flaws)
+        left = {
+            step.repair.flaws.ids[row]: f"refiner {step.refiner}: {reason}"
+            for step, _, _ in self.asked
+            for row, reason in step.proposal.left.items()
+        }
+        reasons = {}
+        for row in np.flatnonzero(is_open):
+            refused = next((trial for trial in self.refused if not trial.is_open[row]), None)
+            if row in clashes:
+                told = f"cannot be met: {clashes[int(row)].text}"
+            elif vetoed and best is not None and not best.is_open[row]:
+                told = f"vetoed by {vetoed[0]}"
+            elif refused is not None:
+                judgement = refused.refusals[0]
+                told = f"gate {judgement.gate} refused what would close it: {judgement.reason}"
+            elif turn.flaws.ids[row] in left:
+                told = left[turn.flaws.ids[row]]
+            else:
+                told = "no refiner proposed what closes it"
+            reasons[turn.flaws.ids[row]] = told
+        return reasons
+
+    def _endorsed(self, model: RewardModel, flaws: Flaws) -> Mask:
+        if not len(flaws):
+            return np.zeros(0, dtype=np.bool_)
+        return np.asarray(model(flaws.states) > self.floor)
+
+
+def _any_change(steps: Sequence[Proposed]) -> bool:
+    return any(step.proposal.corrections or step.proposal.replaces for step in steps)
+
+
+def _halves(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    middle = len(pieces) // 2
+    return [part for part in (list(pieces[:middle]), list(pieces[middle:])) if part]
