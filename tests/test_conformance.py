@@ -14,7 +14,17 @@ from iirl_engine.testing import Check, conformance
 FILES = Path(tempfile.mkdtemp())
 np.savez(FILES / "demos.npz", states=np.random.default_rng(0).normal(size=(20, 3)))
 (FILES / "demos.csv").write_text("x,y\n1,2\n3,4\n")
+# Two policies of the known-answer worlds: one stays near the experts, one is forbidden.
+for name, place, gain in (("good", 0.0, 10.0), ("fair", 0.3, 5.0), ("bad", 0.8, -10.0)):
+    (FILES / "policies").mkdir(exist_ok=True)
+    np.savez(
+        FILES / "policies" / f"{name}.npz",
+        states=np.full((10, 2), place),
+        ep_len=np.array([10]),
+        ep_ret=np.array([gain]),
+    )
 EXAMPLES = {
+    "ordering": {"path": str(FILES / "policies")},
     "npz": {"path": str(FILES / "demos.npz")},
     "csv": {"path": str(FILES / "demos.csv")},
     "support": {"boundary": 1.0},

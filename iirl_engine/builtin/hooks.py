@@ -79,6 +79,36 @@ def iirl_gates() -> Iterator[Offer]:
         f"{_OPTIONS}:ClosureOptions",
         "open flaws are closed and closed ones stay closed",
     )
+    yield Offer(
+        "collateral",
+        f"{_HERE}.collateral:Collateral",
+        f"{_OPTIONS}:CollateralOptions",
+        "states that nobody labelled keep their reward, near flaws and far from them",
+    )
+    yield Offer(
+        "local-red-team",
+        f"{_HERE}.local_red_team:LocalRedTeam",
+        f"{_OPTIONS}:LocalRedTeamOptions",
+        "a fresh search around every correction and closed flaw finds next to none",
+    )
+    yield Offer(
+        "ordering",
+        f"{_HERE}.ordering:Ordering",
+        f"{_OPTIONS}:OrderingOptions",
+        "graded policies stay in the order of their true returns",
+    )
+    yield Offer(
+        "trainable",
+        f"{_HERE}.trainable:Trainable",
+        f"{_OPTIONS}:TrainableOptions",
+        "the way from start states to demonstrations gets no flatter",
+    )
+    yield Offer(
+        "budget",
+        f"{_HERE}.budget:Budget",
+        f"{_OPTIONS}:BudgetOptions",
+        "corrections stay few, and cheap to evaluate",
+    )
 
 
 @hookimpl

@@ -145,6 +145,70 @@ class ClosureOptions:
 
 
 @attrs.frozen(kw_only=True)
+class CollateralOptions:
+    """Options of gate `collateral`."""
+
+    states: int = option(8192, ge=2, help="states that are drawn")
+    max_near: float = option(
+        0.25, ge=0.0, le=1.0, help="mean change since release 0 of allowed states near a flaw"
+    )
+    max_far: float = option(
+        0.02,
+        ge=0.0,
+        le=1.0,
+        help="mean change since release 0 of allowed states far from flaws",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class LocalRedTeamOptions:
+    """Options of gate `local-red-team`."""
+
+    budget: int = option(20_000, ge=1, help="reward queries per candidate")
+    starts: int = option(4, ge=1, help="searches around each correction and closed flaw, at most")
+    steps: int = option(8, ge=1, help="gradient steps of a search")
+    max_rate: float = option(
+        0.02, ge=0.0, le=1.0, help="share of the searches that may come upon a flaw"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class OrderingOptions:
+    """Options of gate `ordering`."""
+
+    path: str = option(
+        path=True,
+        help="folder with one .npz file per graded policy, or one file of graded episodes: states "
+        "[n, d], ep_len [e], ep_ret [e]",
+    )
+    max_drop: float = option(
+        0.02, ge=0.0, le=2.0, help="what Spearman's rank correlation may fall since release 0"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class TrainableOptions:
+    """Options of gate `trainable`."""
+
+    max_rise: float = option(
+        0.05,
+        ge=0.0,
+        le=1.0,
+        help="what the share of flat places, and of places not uphill, may rise since release 0",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class BudgetOptions:
+    """Options of gate `budget`."""
+
+    max_corrections: int = option(5000, ge=0, help="corrections in all releases together")
+    max_ratio: float = option(
+        20.0, ge=1.0, help="cost of a reward, as a multiple of its cost without corrections"
+    )
+
+
+@attrs.frozen(kw_only=True)
 class HtmlOptions:
     """Options of reporter `html`."""
 

@@ -186,12 +186,18 @@ def read_policies(folder: str | Path, *, width: int | None = None) -> tuple[Poli
     read, problems = [], []
     for file in files:
         try:
-            read.append(Policy.from_arrays(file.stem, _arrays(file), width=width, origin=file))
+            read.append(read_policy(file, width=width))
         except DataError as problem:
             problems.append(problem)
     if problems:
         raise PoliciesError(place, problems)
     return tuple(read)
+
+
+def read_policy(file: str | Path, *, width: int | None = None) -> Policy:
+    """Read one `.npz` file as a policy, see `read_policies`."""
+    place = Path(file)
+    return Policy.from_arrays(place.stem, _arrays(place), width=width, origin=place)
 
 
 def _arrays(file: Path) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import torch
 
+from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.evidence import Candidate, Evidence, Judgement
 from iirl_engine.reward import RewardModel
 from iirl_engine.testing.kit import Subject, check, require
@@ -30,10 +32,26 @@ def judged(subject: Subject, model: RewardModel, current: World) -> Judgement:
     evidence = Evidence(
         current.model, flaws, was_open, asked.known_good, asked.original, FLOOR, "data"
     )
+    evidence = attrs.evolve(evidence, first=current.model)
+    added = model.corrections
     judgement: Judgement = subject.build().judge(
-        Candidate(1, (), model), evidence, subject.context()
+        Candidate(1, added, model), evidence, subject.context()
     )
     return judgement
+
+
+def ruined() -> RewardModel:
+    """Return a reward that endorses what is forbidden, with 20,000 corrections that do nothing."""
+    centers = np.random.default_rng(7).uniform(-1, 1, (20_000, 2))
+    idle = Kernels(
+        id="idle",
+        refiner="r",
+        round=1,
+        centers=centers,
+        radii=np.full(len(centers), 0.01),
+        strengths=np.zeros(len(centers)),
+    )
+    return _Ruined().model.with_corrections([idle])
 
 
 @check("gate")
@@ -46,8 +64,8 @@ def a_sound_candidate_passes(subject: Subject) -> None:
 
 @check("gate")
 def a_ruined_candidate_is_refused(subject: Subject) -> None:
-    """A reward that endorses all that is forbidden and nothing else is refused, with a reason."""
-    judgement = judged(subject, _Ruined().model, Bowl())
+    """A reward that endorses just what is forbidden, at a great cost, is refused with a reason."""
+    judgement = judged(subject, ruined(), Bowl())
     require(not judgement.ok, "a reward that endorses only what is forbidden passes")
     require(judgement.reason, "the refusal has no reason")
 
@@ -55,7 +73,7 @@ def a_ruined_candidate_is_refused(subject: Subject) -> None:
 @check("gate")
 def the_same_candidate_gets_the_same_judgement(subject: Subject) -> None:
     """A gate is no lottery."""
-    first, second = (judged(subject, _Ruined().model, Cliff()) for _ in range(2))
+    first, second = (judged(subject, ruined(), Cliff()) for _ in range(2))
     same = (first.ok, dict(first.numbers)) == (second.ok, dict(second.numbers))
     require(same, "two judgements of one candidate differ")
     finite = all(np.isfinite(value) for value in first.numbers.values())
