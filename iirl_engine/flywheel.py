@@ -337,6 +337,7 @@ class _Run:
                 was_open=was_open,
                 is_new=np.arange(len(flaws)) >= len(flaws) - confirmed,
                 regions=groups.rows,
+                is_last=number >= self.settings.rounds,
             )
         )
         release = manifest = None

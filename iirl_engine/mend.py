@@ -43,6 +43,8 @@ Rows = NDArray[np.int64]
 _ATTEMPTS = 16
 # Rewards are sums of floats: a loss of exactly the cap may show a last digit above it.
 _ROUNDING = 1e-9
+# Of the withheld flaws, the share that may stay open until the next round.
+_FEW = 0.01
 # What corrections are called that close the flaws which were withheld at first.
 _AGAIN = "-2"
 # Flaws at which the pieces of a refused candidate are told apart, and states to find a fault by.
@@ -67,6 +69,8 @@ class Turn:
         `[m]` whether `model` endorses each, and whether this round found it.
     regions
         Rows of the open flaws of each region, the worst first.
+    is_last
+        Whether the run allows no further round.
     """
 
     number: int
@@ -76,6 +80,7 @@ class Turn:
     was_open: Mask
     is_new: Mask
     regions: Sequence[Rows]
+    is_last: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -215,7 +220,9 @@ class _Mending:
         best = self._best(asked, withheld)
         said = best or (self.refused[0] if self.refused else None)
         missed = withheld & (best.is_open if best else False)
-        if best is not None and missed.any() and len(self.attempts) < _ATTEMPTS:
+        # Few that are missed wait for the next round, which shows them with what it finds.
+        many = missed.sum() > (0 if turn.is_last else _FEW * withheld.sum())
+        if best is not None and many and len(self.attempts) < _ATTEMPTS:
             more = self._ask(best.model, missed, suffix=_AGAIN)
             if _any_change(more):
                 second = self._try(more[-1].model, asked, missed & False)
@@ -234,7 +241,7 @@ class _Mending:
             ),
             attempts=tuple(self.attempts),
             conflicts=(*contested, *clashes.values()),
-            reasons=self._reasons(best, released, clashes, vetoed),
+            reasons=self._reasons(best, released, clashes, withheld, vetoed),
             closed_by={} if released is None else self._closed_by(released),
         )
 
@@ -491,6 +498,7 @@ class _Mending:
         best: _Trial | None,
         released: RewardModel | None,
         clashes: Mapping[int, Conflict],
+        withheld: Mask,
         vetoed: Sequence[str],
     ) -> dict[str, str]:
         """Return id of each flaw that stays open -> why."""
@@ -501,6 +509,8 @@ class _Mending:
             for step, _, _ in self.asked
             for row, reason in step.proposal.left.items()
         }
+        shown = {id for step, _, _ in self.asked for id in step.repair.flaws.ids}
+        unseen = {row for row in np.flatnonzero(withheld) if turn.flaws.ids[row] not in shown}
         reasons = {}
         for row in np.flatnonzero(is_open):
             refused = next((trial for trial in self.refused if not trial.is_open[row]), None)
@@ -513,6 +523,8 @@ class _Mending:
                 told = f"gate {judgement.gate} refused what would close it: {judgement.reason}"
             elif turn.flaws.ids[row] in left:
                 told = left[turn.flaws.ids[row]]
+            elif row in unseen:
+                told = "no refiner was shown it yet"
             else:
                 told = "no refiner proposed what closes it"
             reasons[turn.flaws.ids[row]] = told

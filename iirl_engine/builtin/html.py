@@ -19,10 +19,12 @@ from iirl_engine.builtin.options import HtmlOptions
 from iirl_engine.records import Flaws, Region, Report
 from iirl_engine.summary import (
     alerts,
+    attempt_text,
     count,
     newest,
     number,
     plain,
+    prediction_text,
     seconds,
     unseen_lines,
     verdict,
@@ -60,6 +62,15 @@ def render(report: Report, options: HtmlOptions) -> str:
             confirmed=len(report.flaws),
             flaws=list(_flaws(report, options.flaws)),
             regions=[_region(report, r) for r in report.outcome.regions[: options.flaws]],
+            repairs=[
+                (turn.number, told)
+                for turn in report.outcome.rounds
+                for told in (
+                    *map(prediction_text, turn.predictions),
+                    *(map(attempt_text, turn.attempts) if len(turn.attempts) > 1 else ()),
+                )
+            ],
+            left_open=report.outcome.left_open,
             unseen=[
                 (turn.number, line) for turn in report.outcome.rounds for line in unseen_lines(turn)
             ],
