@@ -220,6 +220,8 @@ class _Mending:
         best = self._best(asked, withheld)
         said = best or (self.refused[0] if self.refused else None)
         missed = withheld & (best.is_open if best else False)
+        for trial in self.refused:  # what was given up is not asked for again
+            missed = missed & trial.is_open
         # Few that are missed wait for the next round, which shows them with what it finds.
         many = missed.sum() > (0 if turn.is_last else _FEW * withheld.sum())
         if best is not None and many and len(self.attempts) < _ATTEMPTS:
@@ -353,18 +355,20 @@ class _Mending:
         """Return the largest part of a refused candidate that passes, as far as attempts go.
 
         Tried first is what no gate blames; then what it blames is added by halves, as far as it
-        passes (adaptive group testing). Neighbours stay together as long as they can.
+        passes, the largest first (adaptive group testing). Neighbours stay together as long as they
+        can.
         """
         pieces = self._by_region(whole)
         blamed = {name for judgement in whole.refusals for name in judgement.blames or ()}
         free = [piece for piece in pieces if piece.name not in blamed]
         at = [piece for piece in pieces if piece.name in blamed]
         queue = [free, at] if free and at else _halves(pieces)
-        if len(pieces) == 1:
-            return None
-        kept, best = list[Piece](), None
+        kept, best, refused = list[Piece](), None, {frozenset(pieces)}
         while queue and len(self.attempts) < _ATTEMPTS - 1:
             part = queue.pop(0)
+            if frozenset(kept + part) in refused:
+                queue = sorted([*queue, *_halves(part)], key=len, reverse=True)
+                continue
             added = put_together(whole.added, kept + part)
             model = self.turn.model.with_corrections(added)
             # What the whole closed and this does not is given up, not asked for.
@@ -372,8 +376,9 @@ class _Mending:
             trial = self._try(model, asked & ~given_up, withheld & ~given_up, shortly=True)
             if trial.ok:
                 kept, best = kept + part, trial
-            elif len(part) > 1:
-                queue = [*_halves(part), *queue]
+            else:
+                refused.add(frozenset(kept + part))
+                queue = sorted([*queue, *_halves(part)], key=len, reverse=True)
         closes = best is not None and (self.turn.was_open & ~best.is_open).any()
         if closes:
             self.by.progress(
@@ -541,5 +546,6 @@ def _any_change(steps: Sequence[Proposed]) -> bool:
 
 
 def _halves(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Return two halves; nothing where there is nothing to halve."""
     middle = len(pieces) // 2
-    return [part for part in (list(pieces[:middle]), list(pieces[middle:])) if part]
+    return [list(pieces[:middle]), list(pieces[middle:])] if middle else []

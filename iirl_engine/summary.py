@@ -178,6 +178,14 @@ def attempt_text(told: Attempt) -> str:
     return f"{text}refused by {told.refused_by}: {told.reason}"
 
 
+def attempts_text(turn: Round) -> str:
+    """Return how many candidates a round took, and what refused the others."""
+    passed = sum(told.ok for told in turn.attempts)
+    told = f"{count(len(turn.attempts), 'candidate')} judged, {passed:,} passed"
+    reasons = {f"{a.refused_by}: {a.reason}": None for a in turn.attempts if not a.ok}
+    return "; refused by ".join([told, *list(reasons)[:_FEW]])
+
+
 def left_open_lines(left: Sequence[LeftOpen]) -> Iterator[str]:
     """Yield why flaws stay open."""
     for told in left[:_FEW]:

@@ -19,7 +19,7 @@ from iirl_engine.builtin.options import HtmlOptions
 from iirl_engine.records import Flaws, Region, Report
 from iirl_engine.summary import (
     alerts,
-    attempt_text,
+    attempts_text,
     count,
     newest,
     number,
@@ -67,7 +67,7 @@ def render(report: Report, options: HtmlOptions) -> str:
                 for turn in report.outcome.rounds
                 for told in (
                     *map(prediction_text, turn.predictions),
-                    *(map(attempt_text, turn.attempts) if len(turn.attempts) > 1 else ()),
+                    *([attempts_text(turn)] if len(turn.attempts) > 1 else ()),
                 )
             ],
             left_open=report.outcome.left_open,

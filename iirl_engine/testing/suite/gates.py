@@ -71,6 +71,14 @@ def a_ruined_candidate_is_refused(subject: Subject) -> None:
 
 
 @check("gate")
+def blame_falls_on_the_candidates_own_corrections(subject: Subject) -> None:
+    """Whom a refusal blames the candidate has added, by id, or `id[3]` for one kernel."""
+    judgement = judged(subject, ruined(), Bowl())
+    named = {name.partition("[")[0] for name in judgement.blames or ()}
+    require(named <= {"idle"}, f"blames {sorted(named)}, which the candidate does not add")
+
+
+@check("gate")
 def the_same_candidate_gets_the_same_judgement(subject: Subject) -> None:
     """A gate is no lottery."""
     first, second = (judged(subject, ruined(), Cliff()) for _ in range(2))
