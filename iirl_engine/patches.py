@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -22,36 +22,37 @@ from iirl_engine.support import power_of_two
 
 Array = NDArray[np.float64]
 Profile = Literal["wendland", "gaussian"]
+Numbers = NDArray[np.int64]
+N = TypeVar("N", Tensor, Array)
 
 # Where a kernel ends, in radii. A Gaussian is cut where exp(-r^2 / 2) falls below 1e-12.
 REACH: dict[Profile, float] = {"wendland": 1.0, "gaussian": 7.434}
 
 # Up to so many pairs of a state and a kernel, ruling out takes longer than looking.
-_FEW = 2**13
+_FEW = 2**14
 # So many numbers are held at a time, and so many states at most.
 _TILE, _STATES = 2**20, 2**15
 # Where a larger share of a tile is left, all of it is computed: that needs no gathering.
 _CROWDED = 1 / 8
 
 
-def profile_at(r: Tensor, profile: Profile) -> Tensor:
-    """Return φ at distances in radii; φ(0) = 1.
+def profile_at(r: N, profile: Profile) -> N:
+    """Return φ at distances in radii, from 0 to `REACH`; φ(0) = 1.
 
     `wendland` is (1 - r)^4 (4 r + 1) below 1 and 0 beyond (Wendland 1995, C2); `gaussian` is
     exp(-r^2 / 2) below `REACH` and 0 beyond, where it is less than 1e-12.
     """
     if profile == "gaussian":
-        return torch.where(r < REACH[profile], torch.exp(r * r / -2), 0.0)
-    rest = (1 - r).clamp(min=0)
-    squared = rest * rest
-    return squared * squared * (4 * r.clamp(max=1) + 1)
+        return torch.exp(r * r / -2) if isinstance(r, Tensor) else np.exp(r * r / -2)
+    rest = (1 - r) * (1 - r)
+    return rest * rest * (4 * r + 1)
 
 
-def steepness_at(r: Tensor, profile: Profile) -> Tensor:
+def steepness_at(r: Array, profile: Profile) -> Array:
     """Return φ'(r) / r, which has a value at 0, too."""
     if profile == "gaussian":
         return -profile_at(r, profile)
-    rest = (1 - r).clamp(min=0)
+    rest = 1 - r
     return -20 * (rest * rest * rest)
 
 
@@ -105,7 +106,9 @@ class LocalKernels:
     def values(self, states: Tensor) -> Tensor:
         """Return φ of each of the `states [n, d]` and kernels, `[n, k]`, by the formula alone."""
         centers, radii = (torch.from_numpy(part) for part in self._scaled)
-        return profile_at(_apart(states / self._unit, centers) / radii, self._profile)
+        r = _apart(states / self._unit, centers) / radii
+        reach = REACH[self._profile]
+        return torch.where(r < reach, profile_at(r.clamp(max=reach), self._profile), 0.0)
 
     def sum(self, states: Tensor) -> Tensor:
         """Return the sum over the kernels at float64 `states [n, d]`, `[n]`; differentiable once.
@@ -115,6 +118,8 @@ class LocalKernels:
         if torch.compiler.is_compiling():
             # A traced program is a fixed sequence of operations, whatever the states.
             return self.values(states) @ torch.from_numpy(self._strengths)
+        if not (states.requires_grad and torch.is_grad_enabled()):
+            return self.sum_and_gradient(states, False)[0]
         total: Tensor = _Sum.apply(states, self)  # type: ignore[no-untyped-call]
         return total
 
@@ -125,68 +130,94 @@ class LocalKernels:
         gradient = torch.zeros_like(scaled) if steep else None
         if self.count == 0:
             return value, gradient
-        add = self._add_all if len(states) * self.count <= _FEW else self._add_near
-        blocks = -(-self.count // BLOCK)
-        rows = max(1, min(_STATES, 8 * _TILE // blocks, 8 * _TILE // states.shape[1]))
-        for first in range(0, len(states), rows):
-            part = slice(first, first + rows)
-            add(scaled[part], value[part], None if gradient is None else gradient[part])
-        if math.isnan(scaled.sum()) and (unknown := scaled.isnan().any(dim=1)).any():
+        if len(states) * self.count <= _FEW:
+            self._add_few(scaled, value, gradient)
+        else:
+            blocks = -(-self.count // BLOCK)
+            rows = max(1, min(_STATES, 8 * _TILE // blocks, 8 * _TILE // states.shape[1]))
+            for first in range(0, len(states), rows):
+                part = slice(first, first + rows)
+                steepest = None if gradient is None else gradient[part]
+                self._add_near(scaled[part], value[part], steepest)
+        if math.isnan(float(scaled.sum())) and (unknown := scaled.isnan().any(dim=1)).any():
             for result in (value, gradient):
                 if result is not None:
                     result[unknown] = torch.nan
         return value, None if gradient is None else gradient / self._unit
 
-    def _add_all(self, states: Tensor, value: Tensor, gradient: Tensor | None) -> None:
-        """Add every kernel to the sums `[n]` and gradients `[n, d]` of `states [n, d]`."""
-        centers, radii, _ = self._ordered
-        r = _apart(states, centers) / radii
-        row, kernel = _pairs(r.numpy() < REACH[self._profile])
-        r = r[row, kernel]
+    @functools.cached_property
+    def _cuts(self) -> tuple[float, Array, Array]:
+        """What the product of a state and a center has to exceed where the kernel reaches it.
+
+        That is |s|^2 times the first number plus the second, `[k]`; the third are the centers as
+        columns. For |s - c|^2 < reach^2, and a product of d numbers in float64 is wrong by at most
+        d u (|s|^2 + |c|^2) / 2.
+        """
+        centers, radii, _ = (part.numpy() for part in self._ordered)
+        kept = 1 - 8 * (centers.shape[1] + 8) * 2.0**-53
+        reach = REACH[self._profile] * radii * (1 + 1e-9)
+        return kept / 2, (kept * np.square(centers).sum(axis=1) - np.square(reach)) / 2, centers.T
+
+    def _add_few(self, states: Tensor, value: Tensor, gradient: Tensor | None) -> None:
+        """Add the kernels to the sums `[n]` and gradients `[n, d]` of a few `states [n, d]`."""
+        kept, cuts, columns = self._cuts
+        asked = states.numpy()
+        # What is far out may overflow: it compares as out of reach, or is looked at.
+        with np.errstate(over="ignore", invalid="ignore"):
+            square = np.square(asked).sum(axis=1, keepdims=True)
+            near = asked @ columns >= kept * square + cuts
+        row, kernel = _pairs(near)
+        if not len(row):
+            return
+        row, kernel, r = self._within_reach(states, row, kernel)
         self._add_values(row, kernel, r, value)
         if gradient is not None:
-            for first in range(0, self.count, BLOCK):
-                of = ((kernel >= first) & (kernel < first + BLOCK)).nonzero()[:, 0]
+            for first in (BLOCK * np.unique(kernel // BLOCK)).tolist():
+                of = (kernel >= first) & (kernel < first + BLOCK)
                 self._add_gradients(states, row[of], kernel[of], r[of], first, gradient)
 
     def _add_near(self, states: Tensor, value: Tensor, gradient: Tensor | None) -> None:
-        """Do the same by block, for those pairs that are not ruled out."""
-        reach = REACH[self._profile]
+        """Do the same for many, by block."""
         centers, radii, _ = self._ordered
         for first, rows, near in self._balls.candidates(states):
-            local, column = _pairs(near)
-            if not len(local):
+            row, kernel = _pairs(near)
+            if not len(row):
                 continue
-            if len(local) > _CROWDED * near.size:
+            if len(row) > _CROWDED * near.size:
                 block = slice(first, first + near.shape[1])
                 apart = _apart(states.index_select(0, rows), centers[block]) / radii[block]
-                local, column = _pairs(apart.numpy() < reach)
-                r = apart[local, column]
-                row, kernel = rows.index_select(0, local), column + first
+                row, kernel = _pairs(apart.numpy() < REACH[self._profile])
+                r = apart.numpy()[row, kernel]
+                row, kernel = rows.numpy()[row], kernel + first
             else:
-                row, kernel = rows.index_select(0, local), column + first
-                r = self._distances(states, row, kernel)
+                row, kernel = rows.numpy()[row], kernel + first
+                row, kernel, r = self._within_reach(states, row, kernel)
             self._add_values(row, kernel, r, value)
             if gradient is not None:
                 self._add_gradients(states, row, kernel, r, first, gradient)
 
-    def _distances(self, states: Tensor, row: Tensor, kernel: Tensor) -> Tensor:
-        """Return the distances `[p]` of pairs, in radii."""
+    def _within_reach(
+        self, states: Tensor, row: Numbers, kernel: Numbers
+    ) -> tuple[Numbers, Numbers, Array]:
+        """Return the pairs whose kernel reaches the state, with their distances in radii, `[p]`."""
         centers, radii, _ = self._ordered
-        size = max(1, _TILE // states.shape[1])
-        apart = [
-            _apart(states.index_select(0, a)[:, None], centers.index_select(0, b)[:, None])
-            for a, b in zip(torch.split(row, size), torch.split(kernel, size), strict=True)
-        ]
-        return torch.cat(apart)[:, 0, 0] / radii.index_select(0, kernel)
+        apart = np.empty(len(row))
+        for first in range(0, len(row), size := max(1, _TILE // states.shape[1])):
+            part = slice(first, first + size)
+            left = states.index_select(0, torch.from_numpy(row[part]))
+            right = centers.index_select(0, torch.from_numpy(kernel[part]))
+            apart[part] = _apart(left[:, None], right[:, None]).numpy()[:, 0, 0]
+        r = apart / radii.numpy()[kernel]
+        near = r < REACH[self._profile]
+        return row[near], kernel[near], r[near]
 
-    def _add_values(self, row: Tensor, kernel: Tensor, r: Tensor, value: Tensor) -> None:
+    def _add_values(self, row: Numbers, kernel: Numbers, r: Array, value: Tensor) -> None:
         # One after the other, and each row's in the order of kernels.
-        strengths = self._ordered[2].index_select(0, kernel)
-        value.index_add_(0, row, profile_at(r, self._profile) * strengths)
+        added = profile_at(r, self._profile) * self._ordered[2].numpy()[kernel]
+        value.index_add_(0, torch.from_numpy(row), torch.from_numpy(added))
 
     def _add_gradients(
-        self, states: Tensor, row: Tensor, kernel: Tensor, r: Tensor, first: int, gradient: Tensor
+        self, states: Tensor, row: Numbers, kernel: Numbers, r: Array, first: int, gradient: Tensor
     ) -> None:
         """Add the gradients of pairs with one block's kernels, in ascending order of rows.
 
@@ -194,29 +225,23 @@ class LocalKernels:
         from the block's own first center, so that nothing cancels that is not as close.
         """
         centers, radii, strengths = self._ordered
-        width = radii.index_select(0, kernel)
-        weight = steepness_at(r, self._profile) * strengths.index_select(0, kernel) / width / width
-        some = (weight != 0).nonzero()[:, 0]
-        if not len(some):
-            return
-        rows, counts = torch.unique_consecutive(row.index_select(0, some), return_counts=True)
-        ends = np.concatenate([[0], counts.cumsum(0).numpy()])
-        columns = (kernel.index_select(0, some) - first).numpy()
-        block = centers[first : first + BLOCK] - centers[first]
-        weights = sparse.csr_array(
-            (weight.index_select(0, some).numpy(), columns, ends), shape=(len(rows), len(block))
-        )
-        total = torch.from_numpy(weights @ np.ones(len(block)))
-        pull = torch.from_numpy(weights @ block.numpy())
-        place = states.index_select(0, rows) - centers[first]
-        gradient[rows] += total[:, None] * place - pull
+        width = radii.numpy()[kernel]
+        weight = steepness_at(r, self._profile) * strengths.numpy()[kernel] / width / width
+        rows, starts = np.unique(row, return_index=True)
+        block = (centers[first : first + BLOCK] - centers[first]).numpy()
+        ends = np.append(starts, len(row))
+        weights = sparse.csr_array((weight, kernel - first, ends), shape=(len(rows), len(block)))
+        total, pull = (torch.from_numpy(weights @ of) for of in (np.ones(len(block)), block))
+        chosen = torch.from_numpy(rows)
+        place = states.index_select(0, chosen) - centers[first]
+        gradient[chosen] += total[:, None] * place - pull
 
 
-def _pairs(near: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+def _pairs(near: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
     """Return the numbers of rows and of columns where `near [n, k]` is true, row by row."""
     # NumPy is several times as fast as torch where few are.
     row, column = np.divmod(np.flatnonzero(near), near.shape[1])
-    return torch.from_numpy(row), torch.from_numpy(column)
+    return row, column
 
 
 class _Sum(torch.autograd.Function):
