@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from iirl_engine.corrections.cut import Cut
     from iirl_engine.corrections.fade import Fade
     from iirl_engine.corrections.kernels import Kernels
+    from iirl_engine.corrections.revision import Revision
     from iirl_engine.errors import (
         ArtifactError,
         ChainError,
@@ -76,6 +77,7 @@ _HOME = {
     "corrections.cut": "Cut",
     "corrections.fade": "Fade",
     "corrections.kernels": "Kernels",
+    "corrections.revision": "Revision",
     "errors": (
         "ArtifactError ChainError DataError IirlError KnowledgeError PluginError UsageError"
     ),
@@ -129,6 +131,7 @@ __all__ = [
     "Repair",
     "Report",
     "Reporter",
+    "Revision",
     "RewardModel",
     "Schedule",
     "Source",

@@ -18,6 +18,8 @@ from iirl_engine.reward import RewardModel
 class Formula:
     """What a release states of a reward, as JSON and arrays.
 
+    Encoder and mapping are those that were learned; a revision is a correction, with its own.
+
     Parameters
     ----------
     parts
@@ -69,8 +71,8 @@ def formula_of(model: RewardModel) -> Formula:
         When a part gives no plain tensors or declares what JSON cannot hold.
     """
     parts = {
-        "loss": _declared("encoder", model.encoder),
-        "mapping": _declared("mapping", model.mapping),
+        "loss": _declared("encoder", model.learned[0]),
+        "mapping": _declared("mapping", model.learned[1]),
         "norms": {name: _declared(f"norm.{name}", norm) for name, norm in model.norms.items()},
     }
     return Formula(
@@ -87,7 +89,8 @@ def _tensors(model: RewardModel) -> dict[str, NDArray[Any]]:
         "demonstrations.held_out": model.demonstrations.held_out,
         "audit.probes": model.probes,
     }
-    named |= _arrays("encoder", model.encoder) | _arrays("mapping", model.mapping)
+    encoder, mapping = model.learned
+    named |= _arrays("encoder", encoder) | _arrays("mapping", mapping)
     for name, norm in model.norms.items():
         named |= _arrays(f"norm.{name}", norm)
     for correction in model.corrections:

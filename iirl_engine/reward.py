@@ -16,6 +16,7 @@ from torch import Tensor
 
 from iirl_engine import api
 from iirl_engine.corrections.base import Correction, View
+from iirl_engine.corrections.revision import Revision
 from iirl_engine.demonstrations import number_array
 from iirl_engine.errors import DataError
 from iirl_engine.records import Demonstrations, Domain
@@ -183,10 +184,18 @@ class RewardModel:
     probes
         `[p, d]` a sample of the states that audits looked at; None when nobody did.
 
+    Attributes
+    ----------
+    encoder, mapping
+        Those in force: the last revision's among the corrections, or else those that were learned.
+    learned
+        Encoder and mapping as they were learned.
+
     Raises
     ------
     ValueError
-        When a correction's id is taken, or it or the schedule looks at a norm that there is not.
+        When a correction's id is taken, it or the schedule looks at a norm that there is not, or
+        it forgets demonstrations that there are not.
     """
 
     def __init__(
@@ -200,8 +209,7 @@ class RewardModel:
         schedule: api.Schedule[Any] | None = None,
         probes: NDArray[np.float64] | None = None,
     ) -> None:
-        self.encoder = encoder
-        self.mapping = mapping
+        self.learned = encoder, mapping
         self.norms = dict(norms)
         self.demonstrations = demonstrations
         self.domain = domain
@@ -216,6 +224,9 @@ class RewardModel:
                 raise ValueError(f"correction {correction.id} looks at no norm: {sorted(unknown)}")
         if schedule is not None and (unknown := set(schedule.norms()) - set(self.norms)):
             raise ValueError(f"the schedule looks at no norm: {sorted(unknown)}")
+        self.encoder, self.mapping = encoder, mapping
+        if revisions := [c for c in self.corrections if isinstance(c, Revision)]:
+            self.encoder, self.mapping = revisions[-1].parts(encoder, mapping, demonstrations)
 
     @property
     def corrections(self) -> tuple[Correction, ...]:
@@ -240,8 +251,8 @@ class RewardModel:
     def evolve(self, **changes: Any) -> RewardModel:
         """Return this reward with some of its parts, named as above, changed."""
         parts: dict[str, Any] = {
-            "encoder": self.encoder,
-            "mapping": self.mapping,
+            "encoder": self.learned[0],
+            "mapping": self.learned[1],
             "norms": self.norms,
             "demonstrations": self.demonstrations,
             "domain": self.domain,
@@ -546,8 +557,8 @@ class RewardModel:
             rewards = self.reward(given)
             known = torch.where(torch.isfinite(given).all(dim=1)[:, None], given, 0.0)
             view = self.view(known)
-            loss, base = view.loss, view.base
-            taken = [correction.suppression(view).numpy() for correction in self._corrections]
+            loss, base = view.loss, self._learned_base(view)
+            taken = [part.numpy() for part in self._shares(view)]
             violations = {name: v.numpy() for name, v in self.violations(given).items()}
             distance, nearest = self.demonstrations.support.nearest(known)
             uncertainty, coverage = self.uncertainty(given), self.coverage(given)
@@ -573,6 +584,26 @@ class RewardModel:
             )
             for i in range(len(array))
         ]
+
+    def _learned_base(self, view: View) -> Tensor:
+        """Return the reward before any correction, also where a revision changed it."""
+        if (self.encoder, self.mapping) == self.learned:
+            return view.base
+        return self.evolve(corrections=()).base(view.states)
+
+    def _shares(self, view: View) -> list[Tensor]:
+        """Return what each correction takes off, `[n]`; a revision, what it takes off the base."""
+        shares = []
+        for number, correction in enumerate(self._corrections):
+            taken = correction.suppression(view)
+            if isinstance(correction, Revision):
+                before, after = (
+                    self.evolve(corrections=self._corrections[:until]).base(view.states)
+                    for until in (number, number + 1)
+                )
+                taken = before - after
+            shares.append(taken)
+        return shares
 
     def _array(self, states: Any) -> NDArray[Any]:
         """Return states as an array of numbers; what a masked array hides becomes NaN."""

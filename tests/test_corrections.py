@@ -10,11 +10,19 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
+import iirl_engine as iirl
+from iirl_encoders.knn import Knn
+from iirl_encoders.mappings import Exp
+from iirl_encoders.options import ExpOptions, KnnOptions
+from iirl_engine.builtin.norms import SupportNorm
+from iirl_engine.builtin.options import SupportOptions
 from iirl_engine.corrections.base import View
 from iirl_engine.corrections.cut import Cut
 from iirl_engine.corrections.fade import Fade, fade
 from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.corrections.restore import restore
+from iirl_engine.corrections.revision import Revision
+from iirl_engine.demonstrations import check
 from iirl_engine.testing import worlds
 
 GENERATOR = np.random.default_rng(0)
@@ -181,6 +189,24 @@ def test_where_a_correction_lifts_nothing_is_silenced_for_certain() -> None:
         kernels("gaussian"),
         cut(),
         attrs.evolve(cut(), closes=7, approved="auto"),
+        Kernels(
+            id="k",
+            refiner="r",
+            round=1,
+            centers=CENTERS,
+            radii=RADII,
+            strengths=STRENGTHS,
+            space="code",
+            scales=[1.0, 0.5, 2.0],
+        ),
+        Revision(
+            id="u",
+            refiner="r",
+            round=1,
+            encoder={"seed": np.array([2**60 + 1]), "width": np.float32([0.1])},
+            mapping={"limits": np.array([0.0, 1.0])},
+            rows=[1, 5],
+        ),
         Fade(id="f", refiner="r", round=2, norm="support", start=-0.1, end=0.0),
     ],
 )
@@ -190,6 +216,7 @@ def test_a_correction_survives_a_release(correction: Any) -> None:
     assert back.describe() == correction.describe()
     for name, array in correction.tensors().items():
         assert np.array_equal(back.tensors()[name], array)
+        assert back.tensors()[name].dtype == array.dtype
 
 
 @pytest.mark.parametrize(
@@ -212,3 +239,137 @@ def test_kernels_without_a_value_everywhere_are_refused(change: Any) -> None:
 def test_a_fade_beyond_its_norm_or_of_no_width_is_refused(start: float, end: float) -> None:
     with pytest.raises(ValueError, match="start < end <= 0"):
         Fade(id="f", refiner="r", round=1, norm="n", start=start, end=end)
+
+
+def coded(**changes: Any) -> Kernels:
+    """Kernels around codes of a model's own: two features and the residual."""
+    given: dict[str, Any] = {
+        "centers": GENERATOR.normal(size=(5, 3)),
+        "radii": GENERATOR.uniform(1.0, 3.0, 5),
+        "strengths": GENERATOR.uniform(0.1, 0.5, 5),
+        "space": "code",
+        "scales": [0.5, 2.0, 0.25],
+    }
+    return Kernels(id="k", refiner="r", round=1, **given | changes)
+
+
+def test_kernels_in_the_space_of_codes_are_the_formula() -> None:
+    given = coded(radii=np.full(5, 4.0))
+    features, loss = GENERATOR.normal(size=(50, 2)), GENERATOR.uniform(0, 2, 50)
+    places = np.column_stack([features, np.sqrt(loss)]) / given.scales
+    r = cdist(places, given.centers) / given.radii
+    formula = np.where(r < 1, (1 - r) ** 4 * (4 * r + 1), 0.0) @ given.strengths
+    view = View(torch.zeros(50, 7), loss=torch.tensor(loss), features=torch.tensor(features))
+    assert given.suppression(view).numpy() == pytest.approx(formula, abs=1e-12)
+    assert formula.max() > 0
+
+
+def test_the_residual_keeps_apart_what_the_features_take_for_the_same() -> None:
+    """A kernel for a state off the manifold does not reach the state on it with its features."""
+    off = View(torch.zeros(1, 3), loss=torch.ones(1).double(), features=torch.zeros(1, 2).double())
+    on = View(torch.zeros(1, 3), loss=torch.zeros(1).double(), features=torch.zeros(1, 2).double())
+    scales = [1.0, 1.0, 0.1]
+    center = coded(scales=scales).places(off).numpy()
+    kernel = coded(scales=scales, centers=center, radii=[2.0], strengths=[1.0])
+    assert float(kernel.suppression(off)) == 1
+    assert float(kernel.suppression(on)) == 0
+
+
+@pytest.mark.parametrize("least", [0.0, 0.3])
+def test_kernels_in_the_space_of_codes_can_be_differentiated(least: float) -> None:
+    states, given = torch.tensor(STATES[:10], requires_grad=True), coded()
+
+    def function(s: torch.Tensor) -> torch.Tensor:
+        loss = least + (s - 1).square().sum(dim=1)
+        return given.suppression(View(s, loss=loss, features=s[:, :2] * s[:, 1:]))
+
+    assert torch.autograd.gradcheck(function, (states,))
+
+
+def test_where_the_loss_is_nothing_the_slope_is_finite() -> None:
+    states = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
+    view = View(states, loss=states.square().sum(dim=1), features=states[:, :2])
+    coded().suppression(view).sum().backward()
+    assert states.grad is not None
+    assert torch.isfinite(states.grad).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scales": None},
+        {"space": "state"},
+        {"space": "moon"},
+        {"scales": [1.0, 1.0]},
+        {"scales": [1.0, 1.0, 0.0]},
+    ],
+)
+def test_kernels_in_no_space_are_refused(change: Any) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        coded(**change)
+
+
+def test_an_encoder_of_another_width_is_refused() -> None:
+    view = View(torch.zeros(1, 3), loss=torch.zeros(1), features=torch.zeros(1, 4))
+    with pytest.raises(ValueError, match="scales for 2 features"):
+        coded().suppression(view)
+
+
+def test_revised_parts_are_the_reward_s_and_taking_them_away_restores_it_to_the_bit() -> None:
+    first = learned()
+    rows = np.arange(0, 40, 3)
+    keep = np.setdiff1d(np.arange(40), rows)
+    rest = learned(keep)
+    revision = Revision.of(rest.encoder, rest.mapping, rows, id="u", refiner="r", round=1)
+    revised = first.with_corrections([revision])
+    states = torch.tensor(GENERATOR.normal(size=(100, 3)))
+    assert torch.equal(revised.reward(states), rest.reward(states))
+    for found, expected in zip(
+        revised.reward_and_gradient(states), rest.reward_and_gradient(states), strict=True
+    ):
+        assert torch.equal(found, expected)
+    assert not torch.equal(revised.reward(states), first.reward(states))
+    back = revised.evolve(corrections=())
+    assert torch.equal(back.reward(states), first.reward(states))
+    assert back.encoder is first.encoder
+
+
+def test_of_several_revisions_the_last_holds_and_each_tells_its_share() -> None:
+    first = learned()
+    made = []
+    for number, rows in enumerate([[0, 1], [0, 1, 2, 3]]):
+        rest = learned(np.setdiff1d(np.arange(40), rows))
+        made.append(
+            Revision.of(rest.encoder, rest.mapping, rows, id=f"u{number}", refiner="r", round=1)
+        )
+    both = first.with_corrections(made)
+    states = GENERATOR.normal(size=(30, 3))
+    assert np.array_equal(both(states), rest(states))
+    for told in both.explain(states):
+        shares = dict(told.corrections)
+        assert told.base - sum(shares.values()) == pytest.approx(told.reward, abs=1e-12)
+    assert {name for told in both.explain(states) for name, _ in told.corrections} == {"u0", "u1"}
+
+
+@pytest.mark.parametrize("rows", [[3, 1], [1, 1], [-1], [0.5], [[1]], [40], list(range(40))])
+def test_a_revision_of_rows_that_there_are_not_is_refused(rows: Any) -> None:
+    first = learned()
+    with pytest.raises(ValueError, match=r"rows must|forgets"):
+        first.with_corrections(
+            [Revision.of(first.encoder, first.mapping, rows, id="u", refiner="r", round=1)]
+        )
+
+
+def learned(rows: Any = slice(None)) -> iirl.RewardModel:
+    """A reward learned from some rows of 40 demonstrations, which it all has."""
+    data = check(np.random.default_rng(2).normal(size=(40, 3)))
+    some = check(data.states[rows])
+    encoder, mapping = Knn(KnnOptions(k=3)), Exp(ExpOptions())
+    encoder.fit(some, iirl.Context("encoder", "knn", 0, 0))
+    with torch.no_grad():
+        loss = encoder.encode(torch.tensor(some.states)).loss
+    mapping.fit(loss, iirl.Context("mapping", "exp", 0, 0))
+    norm = SupportNorm(SupportOptions(boundary=1.0))
+    norm.fit(data, iirl.Context("norm", "support", 0, 0))
+    domain = iirl.Domain((-3.0,) * 3, (3.0,) * 3)
+    return iirl.RewardModel(encoder, mapping, {"support": norm}, data, domain)

@@ -179,9 +179,23 @@ class Correction(abc.ABC):
         """Return the ids of the norms that `suppression` looks at."""
         return ()
 
-    def tensors(self) -> dict[str, Array]:
+    def tensors(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that a release stores."""
         return {}
+
+    @classmethod
+    def restored(cls, fields: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Correction:
+        """Return the correction that has these fields, and arrays as `tensors` returns them.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            When there is none.
+        """
+        for name, array in tensors.items():
+            if array.dtype != np.float64:
+                raise ValueError(f"{name} must be float64, got {array.dtype}")
+        return cls(**dict(fields) | dict(tensors))
 
     @abc.abstractmethod
     def numbers(self) -> dict[str, Any]:

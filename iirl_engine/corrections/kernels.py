@@ -17,12 +17,12 @@ from iirl_engine.patches import LocalKernels
 
 @attrs.frozen(eq=False, kw_only=True)
 class Kernels(Correction):
-    """Local kernels: their effect at s is the sum of strength_j * φ(|s - centre_j| / radius_j).
+    """Local kernels: their effect at s is the sum of strength_j * φ(|p(s) - centre_j| / radius_j).
 
     Parameters
     ----------
     centers
-        `[k, d]`.
+        `[k, d]`, or `[k, z + 1]` in the space of codes.
     radii
         `[k]`, > 0. Where a Wendland kernel ends; the standard deviation of a Gaussian one.
     strengths
@@ -32,6 +32,12 @@ class Kernels(Correction):
         `gaussian`: φ(r) = exp(-r^2 / 2), cut where it falls below 1e-12.
     effect
         `suppress` takes the sum off the reward, `lift` adds it.
+    space
+        `state`: p(s) = s. `code`: p(s) holds the z features of the encoder and sqrt(L(s)), each
+        divided by its scale. The residual sqrt(L) keeps apart what the features take for the same:
+        states off the manifold of the demonstrations, and those on it.
+    scales
+        `[z + 1]`, > 0, in the space of codes; else None.
     """
 
     centers: Array = attrs.field(converter=copied)
@@ -39,6 +45,8 @@ class Kernels(Correction):
     strengths: Array = attrs.field(converter=copied)
     profile: Literal["wendland", "gaussian"] = "wendland"
     effect: Literal["suppress", "lift"] = "suppress"
+    space: Literal["state", "code"] = "state"
+    scales: Array | None = attrs.field(default=None, converter=attrs.converters.optional(copied))
 
     kind: ClassVar[str] = "kernels"
 
@@ -57,6 +65,15 @@ class Kernels(Correction):
             raise ValueError(f"profile must be wendland or gaussian, got {self.profile!r}")
         if self.effect not in ("suppress", "lift"):
             raise ValueError(f"effect must be suppress or lift, got {self.effect!r}")
+        if self.space not in ("state", "code"):
+            raise ValueError(f"space must be state or code, got {self.space!r}")
+        if (self.scales is not None) != (self.space == "code"):
+            raise ValueError("scales must be given in the space of codes, and there alone")
+        if self.scales is not None:
+            if self.scales.shape != self.centers.shape[1:]:
+                raise ValueError(f"scales must be [z + 1], got {self.scales.shape}")
+            if not ((self.scales > 0).all() and np.isfinite(self.scales).all()):
+                raise ValueError("scales must be above 0 and finite")
 
     @property
     def count(self) -> int:
@@ -65,14 +82,36 @@ class Kernels(Correction):
     def suppression(self, view: View) -> Tensor:
         if self.count == 0:
             return view.states.new_zeros(view.states.shape[0])
-        return self._local.sum(view.states)
+        return self._local.sum(self.places(view))
+
+    def places(self, view: View) -> Tensor:
+        """Return p(s) of a view's states, `[n, d]`, or `[n, z + 1]` in the space of codes.
+
+        Raises
+        ------
+        ValueError
+            When the encoder has another number of features.
+        """
+        if self.scales is None:
+            return view.states
+        features = view.features
+        if features.ndim != 2 or features.shape[1] + 1 != len(self.scales):
+            raise ValueError(
+                f"{self.id} has scales for {len(self.scales) - 1} features, the encoder gives "
+                f"{list(features.shape)}"
+            )
+        # The root has no slope at 0; there the residual is at its least, and flat.
+        some = view.loss > 0
+        residual = torch.where(some, torch.where(some, view.loss, 1.0).sqrt(), view.loss)
+        code = torch.cat([features.to(torch.float64), residual[:, None]], dim=1)
+        return code / torch.tensor(self.scales)
 
     def lifts(self) -> bool:
         return self.effect == "lift"
 
     def effects(self, view: View) -> Tensor:
         signed = -self.strengths if self.effect == "lift" else np.array(self.strengths)
-        return self.profiles(view.states) * torch.from_numpy(signed)
+        return self.profiles(self.places(view)) * torch.from_numpy(signed)
 
     def take(self, parts: NDArray[np.int64]) -> Kernels:
         return attrs.evolve(
@@ -82,9 +121,9 @@ class Kernels(Correction):
             strengths=self.strengths[parts],
         )
 
-    def profiles(self, states: Tensor) -> Tensor:
-        """Return φ of each state and kernel, `[n, k]`."""
-        return self._local.values(states)
+    def profiles(self, places: Tensor) -> Tensor:
+        """Return φ of each place and kernel, `[n, k]`; in state space places are states."""
+        return self._local.values(places)
 
     @functools.cached_property
     def _local(self) -> LocalKernels:
@@ -92,8 +131,11 @@ class Kernels(Correction):
         return LocalKernels(self.centers, self.radii, strengths, self.profile)
 
     def tensors(self) -> dict[str, Array]:
-        return {"centers": self.centers, "radii": self.radii, "strengths": self.strengths}
+        named = {"centers": self.centers, "radii": self.radii, "strengths": self.strengths}
+        return named | ({} if self.scales is None else {"scales": self.scales})
 
     def numbers(self) -> dict[str, Any]:
-        # Releases made before kernels could lift say nothing of an effect.
-        return {"profile": self.profile} | ({"effect": "lift"} if self.effect == "lift" else {})
+        # Releases made before there was a choice say nothing of effect and space.
+        numbers: dict[str, Any] = {"profile": self.profile}
+        numbers |= {"effect": "lift"} if self.effect == "lift" else {}
+        return numbers | ({"space": "code"} if self.space == "code" else {})

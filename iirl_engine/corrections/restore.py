@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from iirl_engine.corrections.base import Array, Correction, copied
+from iirl_engine.corrections.base import Correction
 from iirl_engine.corrections.cut import Cut
 from iirl_engine.corrections.fade import Fade
 from iirl_engine.corrections.kernels import Kernels
+from iirl_engine.corrections.revision import Revision
 
-KINDS: dict[str, type[Correction]] = {kind.kind: kind for kind in (Kernels, Fade, Cut)}
+KINDS: dict[str, type[Correction]] = {kind.kind: kind for kind in (Kernels, Fade, Cut, Revision)}
 
 
-def restore(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Correction:
+def restore(entry: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Correction:
     """Return the correction that a manifest's entry and a release's arrays describe.
 
     Raises
@@ -25,10 +27,7 @@ def restore(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Correctio
         When they describe none.
     """
     fields: dict[str, Any] = {k: v for k, v in entry.items() if k not in ("kind", "count")}
-    for name, array in tensors.items():
-        if array.dtype != np.float64:
-            raise ValueError(f"{name} of correction {entry['id']} must be float64")
-    restored = KINDS[entry["kind"]](**fields | dict(tensors))
+    restored = KINDS[entry["kind"]].restored(fields, tensors)
     if restored.describe() != dict(entry):
         raise ValueError(f"correction {entry['id']} is not what its entry says")
     return restored
@@ -44,5 +43,5 @@ def as_released(correction: Correction) -> Correction:
     """
     if not isinstance(correction, Correction):
         raise TypeError(f"a correction was expected, got {type(correction).__name__}")
-    tensors = {name: copied(array) for name, array in correction.tensors().items()}
+    tensors = {name: np.array(array) for name, array in correction.tensors().items()}
     return restore(json.loads(json.dumps(correction.describe())), tensors)

@@ -164,8 +164,8 @@ def bad_rewards_are_survived(subject: Subject) -> None:
     """A reward of NaN or Inf is no finding and no crash, and no number of a concern."""
     for value in (torch.nan, torch.inf, -torch.inf):
         world = Bowl()
-        world.model.encoder = Given(functools.partial(_constant, value))
-        result = audit(subject, world.model)
+        model = world.model.evolve(encoder=Given(functools.partial(_constant, value)))
+        result = audit(subject, model)
         require(result.status != "crashed", f"with a reward of {value}: {result.reason}")
 
 
@@ -199,8 +199,7 @@ def crash_is_reported(subject: Subject) -> None:
         raise RuntimeError("the reward raised")
 
     world = Cliff()
-    world.model.encoder = Given(broken)
-    result = audit(subject, world.model)
+    result = audit(subject, world.model.evolve(encoder=Given(broken)))
     require(result.status == "crashed", f"a reward that raises gives {result.status!r}")
 
 

@@ -247,6 +247,25 @@ class TestCorrectionProbe:
         beyond = cut.depth(torch.tensor(result.states))
         assert ((beyond + 0.5).abs() < 1e-9).any()
 
+    def test_corrections_that_name_no_states_leave_the_audit_undecided(
+        self, mixture: RewardModel
+    ) -> None:
+        width = mixture.view(torch.zeros(1, WIDTH).double()).features.shape[1] + 1
+        kernel = Kernels(
+            id="hidden",
+            refiner="r",
+            round=1,
+            centers=np.full((1, width), 99.0),
+            radii=[1.0],
+            strengths=[1.0],
+            space="code",
+            scales=np.ones(width),
+        )
+        model = mixture.with_corrections([kernel])
+        result = audit(CorrectionProbe, CorrectionProbeOptions(budget=50), model)
+        assert result.status == "undecided"
+        assert "hidden" in result.reason
+
     def test_no_search_finds_them(self, mixture: RewardModel) -> None:
         model, centers = self.spiked(mixture)
         states = audit(Sobol, SobolOptions(budget=3000), model).states

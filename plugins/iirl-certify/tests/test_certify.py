@@ -134,7 +134,19 @@ def spike(**changes: Any) -> Kernels:
     return Kernels(**parts | changes)
 
 
-STRANGE = (Cut(id="c", refiner="r", round=1, normals=[[1.0, 0.0]], offsets=[2.0], widths=[0.5]),)
+STRANGE = (
+    Cut(id="c", refiner="r", round=1, normals=[[1.0, 0.0]], offsets=[2.0], widths=[0.5]),
+    Kernels(
+        id="k",
+        refiner="r",
+        round=1,
+        centers=[[0.0, 0.0, 9.0]],
+        radii=[1.0],
+        strengths=[1.0],
+        space="code",
+        scales=[1.0, 1.0, 1.0],
+    ),
+)
 
 
 def test_fades_certify_an_encoder_of_any_kind(masked: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iirl_engine import Cut, Kernels, RewardModel
+from iirl_engine import Correction, Cut, Kernels, RewardModel
 from iirl_export.formats import Score
 
 Array = NDArray[np.float64]
@@ -27,7 +27,7 @@ def finite_states(model: RewardModel) -> Array:
     data = model.demonstrations
     generator = np.random.default_rng(0)
     low, high = np.array(model.domain.low), np.array(model.domain.high)
-    centers = [c.centers for c in model.corrections if isinstance(c, Kernels)]
+    centers = [c.centers for c in model.corrections if _placed(c)]
     cuts = [_carried(data.states, c) for c in model.corrections if isinstance(c, Cut)]
     chosen = [
         _some(states, generator)
@@ -72,6 +72,10 @@ def difference(model: RewardModel, score: Score, dtype: np.dtype[Any]) -> tuple[
     parts = [slice(row, row + 1) for row in single]
     parts += [slice(start, start + _ROWS) for start in range(0, len(states), _ROWS)]
     return max(_apart(score(states[part]), expected[part]) for part in parts), len(states)
+
+
+def _placed(correction: Correction) -> TypeGuard[Kernels]:
+    return isinstance(correction, Kernels) and correction.space == "state"
 
 
 def _carried(states: Array, cut: Cut) -> Array:

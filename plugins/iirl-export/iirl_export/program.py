@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from iirl_engine import Norm, RewardModel, UsageError
+from iirl_engine import Norm, Revision, RewardModel, UsageError
 from iirl_export.nearest import treeless
 from iirl_export.stand_ins import StandIns
 
@@ -36,8 +36,12 @@ def converted(model: RewardModel, dtype: torch.dtype, convert: Convert) -> bytes
     UsageError
         When a part of the reward cannot be traced or converted; the message names it.
     """
+    # A revision takes nothing off: the parts are its own already.
+    kept = tuple(c for c in model.corrections if not isinstance(c, Revision))
     changed = model.evolve(
         encoder=treeless(model.encoder),
+        mapping=model.mapping,
+        corrections=kept,
         norms={name: treeless(norm) for name, norm in model.norms.items()},
     )
 

@@ -25,7 +25,8 @@ from iirl_engine.corrections.base import Correction
 from iirl_engine.corrections.cut import Cut
 from iirl_engine.corrections.fade import Fade
 from iirl_engine.corrections.kernels import Kernels
-from iirl_engine.demonstrations import check
+from iirl_engine.corrections.revision import Revision
+from iirl_engine.demonstrations import check, take
 from iirl_engine.errors import ArtifactError, PluginError, UsageError
 from iirl_engine.options import NoOptions
 from iirl_engine.plugins import FIRST_PARTY, Plugins
@@ -120,6 +121,54 @@ def corrections_for(data: iirl.Demonstrations) -> tuple[Correction, ...]:
             **shared,
         ),
     )
+
+
+def coded_for(model: RewardModel) -> Kernels:
+    """Kernels around the codes of demonstrations and of what lies beside them."""
+    states = torch.tensor(sample(model.demonstrations, 20))
+    with torch.no_grad():
+        view = model.view(states)
+        width = view.features.shape[1] + 1
+        given: dict[str, Any] = {
+            "space": "code",
+            "profile": "gaussian",
+            "scales": np.linspace(0.5, 1.5, width),
+            "strengths": np.full(20, 0.2),
+            "radii": np.full(20, 1.5),
+        }
+        blank = Kernels(
+            id="c",
+            refiner="test",
+            round=1,
+            centers=np.zeros((20, width)),
+            **given,
+        )
+        return attrs.evolve(blank, centers=blank.places(view).numpy())
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("encoder", ["moe-autoencoder", "knn"])
+def test_kernels_in_the_space_of_codes(encoder: str, format: str, tmp_path: Path) -> None:
+    model = model_of(encoder)
+    corrected = model.with_corrections([coded_for(model)])
+    states = sample(model.demonstrations, 200)
+    assert not np.array_equal(corrected(states), model(states))
+    export(corrected, tmp_path / "reward", format)
+    assert_same(corrected, tmp_path / "reward", format)
+
+
+def test_a_revision_is_exported_as_the_parts_that_hold(tmp_path: Path) -> None:
+    model = model_of("knn")
+    data = model.demonstrations
+    keep = np.arange(len(data.states)) % 3 > 0
+    rest = model_of("knn", data=take(data, keep))
+    rows = np.flatnonzero(~keep)
+    revision = Revision.of(rest.encoder, rest.mapping, rows, id="u", refiner="test", round=1)
+    revised = model.with_corrections([revision])
+    states = sample(data, 200)
+    assert not np.array_equal(revised(states), model(states))
+    export(revised, tmp_path / "reward")
+    assert_same(revised, tmp_path / "reward", "onnx")
 
 
 def score(path: Path, format: str, states: np.ndarray) -> np.ndarray:

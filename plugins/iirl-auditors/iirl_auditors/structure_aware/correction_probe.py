@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeGuard
 
 import torch
 from torch import Tensor
 
 from iirl_auditors.structure_aware.options import CorrectionProbeOptions
-from iirl_engine import Auditor, Context, Cut, Fade, Kernels
+from iirl_engine import Auditor, Context, Correction, Cut, Fade, Kernels
 from iirl_engine.audit import Undecided
 from iirl_engine.records import Family
 
@@ -40,7 +40,7 @@ class CorrectionProbe(Auditor[CorrectionProbeOptions]):
         experts = torch.tensor(target.demonstrations.states)
         # A reward that cannot be evaluated is never called clean for want of corrections.
         target.reward(experts[:1])
-        kernels = [c for c in target.corrections if isinstance(c, Kernels) and c.count]
+        kernels = [c for c in target.corrections if _in_state_space(c)]
         if kernels:
             centers = torch.cat([torch.tensor(c.centers) for c in kernels])
             radii = torch.cat([torch.tensor(c.radii) for c in kernels])
@@ -57,9 +57,19 @@ class CorrectionProbe(Auditor[CorrectionProbeOptions]):
                 yield from _asked(target, centers + share * radii[:, None] * outward)
             if target.remaining == before:
                 break
-        read = (Kernels, Fade, Cut)
-        if unread := [c.id for c in target.corrections if not isinstance(c, read)]:
+        if unread := [c.id for c in target.corrections if not _read(c)]:
             raise Undecided(f"these corrections name no states to look at: {', '.join(unread)}")
+
+
+def _in_state_space(correction: Correction) -> TypeGuard[Kernels]:
+    kernels = isinstance(correction, Kernels) and correction.count > 0
+    return kernels and correction.space == "state"
+
+
+def _read(correction: Correction) -> bool:
+    return (
+        isinstance(correction, Fade | Cut) or correction.count == 0 or _in_state_space(correction)
+    )
 
 
 def rims(cut: Cut, states: Tensor) -> Tensor:
