@@ -1,202 +1,217 @@
 """Local kernels whose strengths a linear program chooses.
 
-Flaws are samples of flawed regions, so the program closes more than them: states drawn around
+Flaws are samples of flawed regions, so the kernels close more than them: states drawn around
 the flaws and around known-good states that turn out flawed too. A greedy cover of these by balls
-that reach no known-good state gives the dictionary of kernels. The program
-
-    minimise    sum_j w_j
-    subject to  sum_j w_j φ_j(f) >= R(f) + margin    for every flaw f,
-                sum_j w_j φ_j(g) <= cap - lost(g)    for every known-good state g,  w >= 0
-
-is solved over few flaws at first; those that its solution leaves open join it until none does.
+of many scales that reach no known-good state gives the first kernels, a program gives their
+strengths, and its duals price wider kernels for what these leave open: see `balls` and `program`.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
-
+import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.optimize import linprog
-from scipy.spatial import cKDTree
 
-from iirl_engine import Context, Kernels, Refiner, Repair
-from iirl_engine.corrections.base import Correction
+from iirl_engine import Context, Kernels, Proposal, Refiner, Repair
+from iirl_engine.support import Support
+from iirl_refiners.balls import (
+    Balls,
+    Spared,
+    cover,
+    inside,
+    joined,
+    overlapping,
+    profiles,
+    touching,
+)
+from iirl_refiners.neighbourhood import neighbourhood
 from iirl_refiners.options import KernelLpOptions
+from iirl_refiners.program import Solution, pruned, reduced_costs, solve
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 
-# A flaw counts as covered within this share of a kernel's radius, where φ is still above 0.01.
-_REACH = 0.75
+# The reward ends at 0, so a kernel may be much stronger than the reward is high; the stronger it
+# is, the nearer to the rim of its ball it closes flaws: here within 0.92 of the radius.
+_STRONGEST, _REACH = 1e4, 0.92
 # Suppression beyond what closes a flaw, so that its neighbourhood closes with it.
-_MARGIN = 0.3
-# States drawn around each flaw and around each known-good state in search of further flaws.
-_AROUND_FLAW, _AROUND_GOOD = 4, 32
-_POOL = 60_000
-# Flaws that the program starts with, and that join it at a time.
-_FIRST, _MORE = 500, 1000
-# What leaving a flaw open costs, in units of strength: dear, but never infeasible.
-_OPEN = 1e3
-# Kernels no stronger than this are left out; the margin covers for them.
-_NEGLIGIBLE = 1e-7
+_MARGIN = 0.5
+# How often kernels are added by price, for how many flaws, and how many at a time.
+_PRICINGS, _HARDEST, _ADDED = 5, 100, 50
 # Rounding must not carry a known-good state over its cap.
 _SLACK = 1e-6
+# Few flaws are to be mended by few kernels, whatever their neighbourhood is like: by so many, and
+# so many more for each flaw.
+_FEW, _PER_FLAW = 50, 2
+# No kernel is narrower than this share of the domain's diagonal.
+_NARROWEST = 1e-4
 
 
 class KernelLp(Refiner[KernelLpOptions]):
-    """Closes every flaw it can with the least total strength, under the cap on known-good loss."""
+    """Closes every flaw it can with few kernels, under the cap on what known-good states lose."""
 
-    def propose(self, repair: Repair, context: Context) -> Sequence[Correction]:
-        generator = context.generator()
+    def propose(self, repair: Repair, context: Context) -> Proposal:
+        if not len(repair.flaws):
+            return Proposal()
         now = repair.model(repair.known_good)
         allowed = np.maximum(self.options.max_loss - (repair.original - now) - _SLACK, 0.0)
-        # A state whose whole reward may be lost needs no protection.
-        protected = now > allowed
-        good, allowed = repair.known_good[protected], allowed[protected]
-        tree = cKDTree(good if len(good) else repair.known_good)
-        pool = _flawed_neighbourhood(repair, good, tree, generator)
-        radii = np.maximum(tree.query(pool)[0], 1e-3 * _width(repair))
-        chosen = cover(pool, radii, _REACH)[: self.options.max_corrections]
-        centers, radii = pool[chosen], radii[chosen]
-        needed = repair.model(pool) + _MARGIN
-        strengths = strengths_by_program(
-            _profiles(pool, centers, radii),
-            needed,
-            _profiles(good, centers, radii),
-            allowed,
-            generator,
+        balls, strengths = _kernels(
+            repair, allowed, now > allowed, self.options.max_corrections, context.generator()
         )
-        kept = strengths > _NEGLIGIBLE
-        if not kept.any():
-            return ()
-        return (
-            Kernels(
-                id=f"r{context.round}-{context.id}",
-                refiner=context.id,
-                round=context.round,
-                centers=centers[kept],
-                radii=radii[kept],
-                strengths=strengths[kept],
-            ),
+        kernels = Kernels(
+            id=f"r{context.round}-{context.id}",
+            refiner=context.id,
+            round=context.round,
+            strengths=strengths,
+            **balls._asdict(),
         )
+        return _proposal(repair, kernels, allowed, self.options.max_corrections)
 
 
-def cover(points: Array, radii: Array, reach: float) -> Rows:
-    """Return rows whose balls of `reach * radius` cover all points, largest gain first.
-
-    Lazy greedy set cover; ties go to the lower row. Points must be covered by their own ball.
-    """
-    balls = cKDTree(points).query_ball_point(points, reach * radii, return_sorted=True)
-    heap = [(-len(ball), row) for row, ball in enumerate(balls)]
-    heapq.heapify(heap)
-    open_points = np.ones(len(points), dtype=np.bool_)
-    chosen = []
-    while heap:
-        _, row = heapq.heappop(heap)
-        gain = int(open_points[balls[row]].sum())
-        if gain == 0:
-            continue
-        if heap and -gain > heap[0][0]:
-            heapq.heappush(heap, (-gain, row))
-            continue
-        chosen.append(row)
-        open_points[balls[row]] = False
-    return np.array(chosen, dtype=np.int64)
-
-
-def strengths_by_program(
-    closing: sparse.csr_array,
-    needed: Array,
-    costing: sparse.csr_array,
-    allowed: Array,
-    generator: np.random.Generator,
-) -> Array:
-    """Return strengths `[k]` of least sum that close what can be closed within the cap.
+def _kernels(
+    repair: Repair, allowed: Array, protected: Mask, most: int, generator: np.random.Generator
+) -> tuple[Balls, Array]:
+    """Return the kernels' balls and strengths.
 
     Parameters
     ----------
-    closing
-        `[m, k]` profile of each kernel at each flaw.
-    needed
-        `[m]` suppression that each flaw needs, margin included.
-    costing
-        `[g, k]` profile of each kernel at each known-good state.
     allowed
-        `[g]` suppression that each of them may still get.
+        `[k]` suppression that each known-good state may still get.
+    protected
+        `[k]` whether it needs protection: not where its whole reward may be lost.
+    most
+        Kernels at most.
     """
-    kernels = closing.shape[1]
-    order = generator.permutation(len(needed))
-    rows, rest = order[:_FIRST], order[_FIRST:]
-    while True:
-        slack = sparse.eye_array(len(rows), format="csr")
-        none = sparse.csr_array((costing.shape[0], len(rows)))
-        left = sparse.vstack(
-            [sparse.hstack([-closing[rows], -slack]), sparse.hstack([costing, none])]
+    good = Support(repair.known_good[protected] if protected.any() else repair.known_good)
+    gaps = good.distance(torch.tensor(repair.flaws.states)).numpy()
+    drawn = neighbourhood(repair, good.states, gaps, generator)
+    spared = Spared(drawn.spared, repair.model(drawn.spared))
+    domain = repair.model.domain
+    least = _NARROWEST * float(np.linalg.norm(np.subtract(domain.high, domain.low)))
+    reported = generator.permutation(repair.flaws.states)
+    few = min(most, _FEW + _PER_FLAW * len(reported))
+    balls = cover(reported, drawn.flawed, good, spared, _REACH, least, few, generator)
+    covered = inside(drawn.flawed, balls.scaled(_REACH)).any(axis=0)
+    points = np.concatenate([reported, drawn.flawed[covered]])
+
+    needed = repair.model(points) - repair.floor / 2
+    columns = _Columns.of(balls, points, repair.known_good[protected], spared)
+    full = np.full(len(balls.radii), _STRONGEST)
+    columns = columns.take(pruned(columns.closing, needed + _MARGIN, full, columns.prices) > 0)
+    for turn in range(_PRICINGS + 1):
+        solution = columns.solve(needed, allowed[protected])
+        room = most - len(columns.prices)
+        gets = columns.closing @ solution.strengths
+        left = np.flatnonzero(gets[: len(reported)] < needed[: len(reported)])
+        if turn == _PRICINGS or room <= 0 or not len(left):
+            break
+        sites = points[left[np.argsort(-solution.at_flaws[left], kind="stable")[:_HARDEST]]]
+        # Balls for what stays open may reach beyond the nearest known-good state: what its cap
+        # allows is kept for them.
+        wide = joined(touching(sites, good, _REACH, least), overlapping(sites, good, least))
+        offered = _Columns.of(wide, points, repair.known_good[protected], spared)
+        costs = reduced_costs(
+            solution, offered.closing, offered.costing, offered.prices, _STRONGEST
         )
-        solution = linprog(
-            np.concatenate([np.ones(kernels), np.full(len(rows), _OPEN)]),
-            A_ub=left.tocsc(),
-            b_ub=np.concatenate([-needed[rows], allowed]),
-            bounds=(0, None),
-            method="highs",
+        best = np.argsort(costs, kind="stable")[: min(room, _ADDED)]
+        # Worth a kernel is what saves a good part of what one costs.
+        best = best[costs[best] < -0.5 / _STRONGEST]
+        if not len(best):
+            break
+        columns = columns.joined(offered.take(best))
+    # What cannot be closed must not spend, halfway, what the caps allow.
+    closes = gets >= needed
+    if not closes.all():
+        columns, needed = columns.facing(closes), needed[closes]
+        solution = columns.solve(needed, allowed[protected])
+    strengths = pruned(columns.closing, needed + _MARGIN / 2, solution.strengths, columns.prices)
+    kept = strengths > 0
+    return columns.balls.take(kept), strengths[kept]
+
+
+@attrs.frozen
+class _Columns:
+    """Columns of the program: balls, their φ at flaws and known-good states, and their prices."""
+
+    balls: Balls
+    closing: sparse.csr_array
+    costing: sparse.csr_array
+    prices: Array
+
+    @classmethod
+    def of(cls, balls: Balls, points: Array, good: Array, spared: Spared) -> _Columns:
+        return cls(
+            balls,
+            profiles(points, balls),
+            _exactly(good, balls),
+            spared.price(balls.scaled(_REACH)),
         )
-        if solution.x is None:
-            raise RuntimeError(f"the linear program was not solved: {solution.message}")
-        strengths: Array = solution.x[:kernels]
-        short = needed[rest] - closing[rest] @ strengths > _MARGIN
-        if not short.any():
-            return strengths
-        joining = rest[short][:_MORE]
-        rows = np.concatenate([rows, joining])
-        rest = np.setdiff1d(rest, joining)
+
+    def take(self, columns: Rows | Mask) -> _Columns:
+        return _Columns(
+            self.balls.take(columns),
+            self.closing[:, columns],
+            self.costing[:, columns],
+            self.prices[columns],
+        )
+
+    def facing(self, rows: Mask) -> _Columns:
+        return attrs.evolve(self, closing=self.closing[rows])
+
+    def joined(self, other: _Columns) -> _Columns:
+        return _Columns(
+            joined(self.balls, other.balls),
+            sparse.hstack([self.closing, other.closing], format="csr"),
+            sparse.hstack([self.costing, other.costing], format="csr"),
+            np.concatenate([self.prices, other.prices]),
+        )
+
+    def solve(self, needed: Array, allowed: Array) -> Solution:
+        return solve(self.closing, needed, _MARGIN, self.costing, allowed, self.prices, _STRONGEST)
 
 
-def _flawed_neighbourhood(
-    repair: Repair, good: Array, tree: cKDTree, generator: np.random.Generator
-) -> Array:
-    """Return the flaws and further flawed states `[m, d]` drawn around them and around good ones.
-
-    States are drawn at the scale of the gap between flaws and known-good states, and cut to the
-    domain, whose faces then are sampled too.
-    """
-    flaws = repair.flaws.states
-    gaps = np.asarray(tree.query(flaws)[0])
-    # Row numbers first: the states themselves, so often repeated, may not fit into memory.
-    rows = np.concatenate(
-        [
-            np.repeat(np.arange(len(flaws)), _AROUND_FLAW),
-            np.repeat(np.arange(len(flaws), len(flaws) + len(good)), _AROUND_GOOD),
-        ]
+def _proposal(repair: Repair, kernels: Kernels, allowed: Array, most: int) -> Proposal:
+    """Return the kernels with what they do, and the reason for each flaw that they leave open."""
+    added = (kernels,) if kernels.count else ()
+    mended = repair.model.with_corrections(added)
+    rewards = mended(repair.flaws.states)
+    loss = repair.original - mended(repair.known_good)
+    taken = np.zeros(len(loss))
+    if added:
+        taken = (
+            _exactly(repair.known_good, Balls(kernels.centers, kernels.radii)) @ kernels.strengths
+        )
+    left = {}
+    for row in np.flatnonzero(rewards > repair.floor):
+        needs = f"needs {rewards[row] - repair.floor:.3g} more taken off"
+        if kernels.count >= most:
+            left[int(row)] = f"{needs}; the {most} kernels of the round are spent"
+            continue
+        apart = np.linalg.norm(repair.known_good - repair.flaws.states[row], axis=1)
+        nearest = int(apart.argmin())
+        left[int(row)] = (
+            f"{needs}; the cap of known-good state {nearest}, {apart[nearest]:.3g} away, "
+            f"leaves {max(allowed[nearest] - taken[nearest], 0.0):.3g}"
+        )
+    return Proposal(
+        added,
+        closes=len(rewards) - len(left),
+        worst_loss=float(loss.max()),
+        mean_loss=float(loss.mean()),
+        left=left,
     )
-    if len(rows) > _POOL:
-        rows = rows[generator.choice(len(rows), _POOL, replace=False)]
-    centers = np.concatenate([flaws, good])[rows]
-    scales = np.concatenate([gaps / 2, np.full(len(good), np.quantile(gaps, 0.25))])[rows]
-    noise = generator.standard_normal(centers.shape)
-    domain = repair.model.domain
-    drawn = np.clip(centers + scales[:, None] * noise, domain.low, domain.high)
-    with torch.no_grad():
-        forbidden = (repair.model.violation(torch.from_numpy(drawn)) > 0).numpy()
-    flawed = drawn[forbidden & (repair.model(drawn) > repair.floor)]
-    return np.concatenate([flaws, flawed])
 
 
-def _width(repair: Repair) -> float:
-    domain = repair.model.domain
-    return float(np.linalg.norm(np.subtract(domain.high, domain.low)))
-
-
-def _profiles(states: Array, centers: Array, radii: Array) -> sparse.csr_array:
-    """Return φ of each state and kernel, `[n, k]`, without the zeros."""
+def _exactly(states: Array, balls: Balls) -> sparse.csr_array:
+    """Return φ of each state and ball as the reward will compute it, `[n, k]`."""
+    if not len(balls.radii):
+        return sparse.csr_array((len(states), 0))
     kernels = Kernels(
-        id="all", refiner="", round=0, centers=centers, radii=radii, strengths=np.ones(len(radii))
+        id="all", refiner="", round=0, strengths=np.ones(len(balls.radii)), **balls._asdict()
     )
-    blocks = np.array_split(states, max(1, len(states) * len(centers) // 2**22))
-    return sparse.vstack(
-        [sparse.csr_array(kernels.profiles(torch.tensor(block)).numpy()) for block in blocks],
-        format="csr",
-    )
+    blocks = np.array_split(states, max(1, len(states) * kernels.count // 2**22))
+    found = [sparse.csr_array(kernels.profiles(torch.tensor(block)).numpy()) for block in blocks]
+    return sparse.vstack(found, format="csr")

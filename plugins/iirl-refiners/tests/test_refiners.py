@@ -18,16 +18,19 @@ from iirl_engine.builtin.options import BoxOptions, KnownGoodOptions, SupportOpt
 from iirl_engine.demonstrations import check
 from iirl_engine.options import NoOptions
 from iirl_engine.records import AuditResult
+from iirl_engine.support import Support
 from iirl_engine.testing.worlds import Given, OneMinus
+from iirl_refiners.balls import Balls, Spared, cover, inside, profiles, touching
 from iirl_refiners.fades import Envelope, NormMask
 from iirl_refiners.greedy import KernelGreedy
-from iirl_refiners.lp import KernelLp, cover, strengths_by_program
+from iirl_refiners.lp import KernelLp
 from iirl_refiners.options import (
     EnvelopeOptions,
     KernelGreedyOptions,
     KernelLpOptions,
     NormMaskOptions,
 )
+from iirl_refiners.program import Solution, pruned, reduced_costs, solve
 
 FLOOR = 0.01
 CONTEXT = iirl.Context("refine", "r", 0, 1)
@@ -68,11 +71,16 @@ REFINERS: list[tuple[Any, Any]] = [
 ]
 
 
+def proposed(refiner: Any, asked: Any) -> Any:
+    said = refiner.propose(asked, CONTEXT)
+    return said.corrections if isinstance(said, iirl.Proposal) else said
+
+
 @pytest.mark.parametrize(("cls", "options"), REFINERS)
 class TestEveryRefiner:
     def test_it_closes_most_flaws_and_keeps_the_cap(self, cls: Any, options: Any) -> None:
         asked = repair(world())
-        mended = asked.model.with_corrections(cls(options).propose(asked, CONTEXT))
+        mended = asked.model.with_corrections(proposed(cls(options), asked))
         still_open = (mended(asked.flaws.states) > FLOOR).mean()
         assert still_open <= (0.0 if cls is not KernelGreedy else 0.2)
         assert (asked.original - mended(asked.known_good)).max() <= 0.10 + 1e-9
@@ -80,20 +88,20 @@ class TestEveryRefiner:
     def test_the_former_model_stays_as_it_was(self, cls: Any, options: Any) -> None:
         asked = repair(world())
         before = asked.model(asked.flaws.states)
-        mended = asked.model.with_corrections(cls(options).propose(asked, CONTEXT))
+        mended = asked.model.with_corrections(proposed(cls(options), asked))
         assert np.array_equal(asked.model(asked.flaws.states), before)
         assert not np.array_equal(mended(asked.flaws.states), before)
 
     def test_one_seed_proposes_the_same(self, cls: Any, options: Any) -> None:
-        first, second = (cls(options).propose(repair(world()), CONTEXT) for _ in range(2))
+        first, second = (proposed(cls(options), repair(world())) for _ in range(2))
         for one, other in zip(first, second, strict=True):
             assert one.describe() == other.describe()
             for name, array in one.tensors().items():
                 assert np.array_equal(other.tensors()[name], array)
 
     def test_every_correction_has_its_own_id(self, cls: Any, options: Any) -> None:
-        proposed = cls(options).propose(repair(world()), CONTEXT)
-        assert len({c.id for c in proposed}) == len(proposed) > 0
+        corrections = proposed(cls(options), repair(world()))
+        assert len({c.id for c in corrections}) == len(corrections) > 0
 
 
 def test_the_envelope_ends_the_reward_at_the_boundary_and_nowhere_within() -> None:
@@ -177,51 +185,190 @@ def test_the_greedy_rule_breaks_the_cap_over_rounds_and_the_gate_notices() -> No
     assert "lose more than 0.1:" in judged.reason
 
 
-def test_a_cover_covers_every_point_with_few_balls() -> None:
-    points = np.random.default_rng(0).uniform(size=(500, 2))
-    radii = np.full(500, 0.2)
-    chosen = cover(points, radii, 0.75)
-    apart = np.linalg.norm(points[:, None] - points[chosen][None], axis=2)
-    assert (apart.min(axis=1) <= 0.15).all()
-    assert len(chosen) < 60
+def test_a_cover_covers_every_point_with_few_balls_that_hold_no_good_state() -> None:
+    generator = np.random.default_rng(0)
+    good = np.column_stack([np.linspace(0, 1, 21), np.zeros(21)])
+    points = generator.uniform((0, -1), (1, 1), (20_000, 2))
+    points = points[np.abs(points[:, 1]) > 0.02]
+    spared = Spared(np.empty((0, 2)), np.empty(0))
+    balls = cover(points, points[:0], Support(good), spared, 0.9, 1e-3, 999, generator)
+    assert inside(points, balls.scaled(0.9)).any(axis=0).all()
+    assert not inside(good, balls.scaled(1 - 1e-9)).any()
+    assert len(balls.radii) < 100
+
+
+def test_balls_spare_what_is_allowed_where_others_do_as_well() -> None:
+    """Of two halves that flaws fill, one holds allowed states too: its balls are smaller."""
+    generator = np.random.default_rng(0)
+    points = np.column_stack([generator.uniform(0.5, 0.9, 200), generator.uniform(-1, 1, 200)])
+    allowed = np.column_stack([generator.uniform(1.0, 3.0, 500), generator.uniform(-1, 1, 500)])
+    good = Support(np.zeros((1, 2)))
+    nobody = Spared(np.empty((0, 2)), np.empty(0))
+    taken = []
+    for spared in (nobody, Spared(allowed, np.ones(500))):
+        balls = cover(points, points[:0], good, spared, 0.9, 1e-3, 999, generator)
+        assert inside(points, balls.scaled(0.9)).any(axis=0).all()
+        taken.append(inside(allowed, balls).any(axis=0).mean())
+    assert taken[0] > 0.5
+    assert taken[1] < taken[0] / 2
+
+
+def test_balls_around_a_site_are_of_many_scales() -> None:
+    balls = touching(np.array([[0.5, 0.0]]), Support(np.zeros((1, 2))), 0.9, 1e-3)
+    assert sorted(balls.radii) == pytest.approx([0.25, 0.5, 0.75, 1.0, 2.0, 4.0])
+    assert inside(np.array([[0.5, 0.0]]), balls.scaled(0.9)).all()
+    assert not inside(np.zeros((1, 2)), balls.scaled(1 - 1e-9)).any()
+
+
+def test_profiles_by_products_are_the_kernels_own() -> None:
+    generator = np.random.default_rng(0)
+    points = 1e3 + generator.standard_normal((500, 16))
+    balls = Balls(1e3 + generator.standard_normal((40, 16)), generator.uniform(1, 9, 40))
+    kernels = iirl.Kernels(id="all", refiner="", round=0, strengths=np.ones(40), **balls._asdict())
+    exact = kernels.profiles(torch.tensor(points)).numpy()
+    assert profiles(points, balls).toarray() == pytest.approx(exact, abs=1e-9)
+    assert 0 < np.count_nonzero(exact) < exact.size
+
+
+def program(closing: Any, needed: Any, costing: Any, allowed: Any, **changes: Any) -> Solution:
+    matrices = [sparse.csr_array(np.array(m)) for m in (closing, costing)]
+    given: dict[str, Any] = {"margin": 0.1, "prices": np.ones(len(closing[0])), "strongest": 100.0}
+    given |= changes
+    return solve(
+        matrices[0],
+        np.array(needed),
+        given["margin"],
+        matrices[1],
+        np.array(allowed),
+        given["prices"],
+        given["strongest"],
+    )
 
 
 def test_the_program_spends_least_and_never_more_than_allowed() -> None:
-    generator = np.random.default_rng(0)
-    closing = sparse.csr_array(np.array([[1.0, 0.5], [0.0, 0.5]]))
-    costing = sparse.csr_array(np.array([[0.0, 0.1]]))
-    strengths = strengths_by_program(
-        closing, np.array([1.0, 0.4]), costing, np.array([1.0]), generator
-    )
-    assert strengths.tolist() == pytest.approx([0.6, 0.8])
-    tight = strengths_by_program(
-        closing, np.array([1.0, 0.4]), costing, np.array([0.05]), generator
-    )
-    assert costing @ tight <= 0.05 + 1e-9
-    assert tight.tolist() == pytest.approx([0.75, 0.5])
+    closing, costing = [[1.0, 0.5], [0.0, 0.5]], [[0.0, 0.1]]
+    free = program(closing, [0.9, 0.3], costing, [1.0])
+    assert free.strengths.tolist() == pytest.approx([0.6, 0.8])
+    assert free.at_caps.tolist() == [0.0]
+    tight = program(closing, [0.9, 0.3], costing, [0.05])
+    # The second flaw loses its margin, and what it still lacks stays open.
+    assert tight.strengths.tolist() == pytest.approx([0.75, 0.5])
+    assert tight.at_flaws[1] > tight.at_flaws[0] > 0
+    assert tight.at_caps[0] > 0
+
+
+def test_no_kernel_is_stronger_than_the_strongest() -> None:
+    assert program([[0.5]], [0.9], [[0.0]], [1.0], strongest=1.5).strengths.tolist() == [1.5]
+
+
+def test_thousands_of_flaws_join_the_program_as_they_are_needed() -> None:
+    """Nobody but the last flaw sees the second kernel: it joins the program, and is closed."""
+    closing = np.zeros((3000, 2))
+    closing[:-1, 0] = closing[-1, 1] = 1.0
+    found = program(closing, np.full(3000, 0.5), [[0.0, 0.0]], [1.0])
+    assert found.strengths.tolist() == pytest.approx([0.6, 0.6])
+
+
+def test_a_kernel_is_priced_by_what_it_saves_and_what_caps_it_strains() -> None:
+    solution = program([[0.1]], [0.9], [[0.1]], [0.01])
+    offered = sparse.csr_array(np.array([[1.0, 1.0, 0.0]]))
+    strained = sparse.csr_array(np.array([[0.0, 1.0, 0.0]]))
+    costs = reduced_costs(solution, offered, strained, np.ones(3), 100.0)
+    assert costs[0] < costs[1] <= costs[2]
+    assert costs[2] == pytest.approx(0.01)
+
+
+def test_pruning_leaves_every_flaw_what_it_needs() -> None:
+    closing = sparse.csr_array(np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 0.2]]))
+    prices, strengths = np.array([3.0, 1.0, 2.0]), np.array([0.6, 0.7, 0.1])
+    kept = pruned(closing, np.array([0.5, 0.5]), strengths, prices)
+    assert kept.tolist() == [0.0, 0.7, 0.0]
+    # What was short before loses nothing.
+    kept = pruned(closing, np.array([0.5, 2.0]), strengths, prices)
+    assert kept.tolist() == [0.0, 0.7, 0.1]
+
+
+def test_a_flaw_near_a_known_good_state_closes_within_its_cap_or_is_told() -> None:
+    """A reward of 0.6 and a known-good state 1e-6 away: only a cap above 0.59 lets it close."""
+    asked = repair(world())
+    good = np.concatenate([asked.known_good, asked.flaws.states[:3] + 1e-6])
+    asked = iirl.Repair(asked.model, asked.flaws, asked.closed, good, asked.model(good), FLOOR)
+    for cap, left in ((0.05, [0, 1, 2]), (0.595, [])):
+        said = KernelLp(KernelLpOptions(max_loss=cap)).propose(asked, CONTEXT)
+        mended = asked.model.with_corrections(said.corrections)
+        still_open = np.flatnonzero(mended(asked.flaws.states) > FLOOR)
+        assert list(said.left) == still_open.tolist() == left
+        assert said.closes == len(asked.flaws) - len(left)
+        loss = asked.original - mended(good)
+        assert said.worst_loss == pytest.approx(loss.max())
+        assert said.mean_loss == pytest.approx(loss.mean())
+        assert loss.max() <= cap
+        for row in left:
+            number = len(good) - 3 + row
+            assert f"the cap of known-good state {number}, " in said.left[row]
+            assert said.left[row].startswith("needs 0.5")
+
+
+def test_flaws_beyond_the_last_kernel_are_told() -> None:
+    asked = repair(world())
+    said = KernelLp(KernelLpOptions(max_corrections=3)).propose(asked, CONTEXT)
+    assert sum(c.count for c in said.corrections) <= 3
+    mended = asked.model.with_corrections(said.corrections)
+    still_open = np.flatnonzero(mended(asked.flaws.states) > FLOOR)
+    assert len(still_open) > 0
+    assert list(said.left) == still_open.tolist()
+    assert all("the 3 kernels of the round are spent" in said.left[row] for row in said.left)
 
 
 def test_what_cannot_be_closed_within_the_cap_stays_open() -> None:
     asked = repair(world())
     # Every flaw is a known-good state as well: nothing may be taken off.
+    states = asked.flaws.states
     conflict = iirl.Repair(
-        asked.model,
-        asked.flaws,
-        asked.closed,
-        asked.flaws.states,
-        asked.model(asked.flaws.states),
-        FLOOR,
+        asked.model, asked.flaws, asked.closed, states, asked.model(states), FLOOR
     )
-    proposed = KernelLp(KernelLpOptions(max_loss=0.05)).propose(conflict, CONTEXT)
-    mended = conflict.model.with_corrections(proposed)
+    said = KernelLp(KernelLpOptions(max_loss=0.05)).propose(conflict, CONTEXT)
+    mended = conflict.model.with_corrections(said.corrections)
     assert (conflict.original - mended(conflict.known_good)).max() <= 0.05 + 1e-9
+    assert len(said.left) == len(conflict.flaws)
+
+
+def test_flaws_of_many_features_close_and_what_is_like_the_expert_keeps_its_reward() -> None:
+    generator = np.random.default_rng(0)
+    spread = generator.standard_normal((4, 64)) / 2
+    expert = np.tanh(generator.standard_normal((300, 4)) @ spread)
+    data = check(expert)
+    norm = SupportNorm(SupportOptions(boundary="auto"))
+    norm.fit(data, iirl.Context("norm", "support", 0, 0))
+    model = iirl.RewardModel(
+        Given(flat),
+        OneMinus(NoOptions()),
+        {"support": norm},
+        data,
+        iirl.Domain((-1.5,) * 64, (1.5,) * 64),
+    )
+
+    def around(count: int) -> np.ndarray:
+        noise = generator.standard_normal((count, 64)) * generator.uniform(0.3, 1.0, (count, 1))
+        return np.clip(expert[generator.integers(300, size=count)] + noise, -1.5, 1.5)
+
+    result = AuditResult("a", "findings", around(1000), 1000, 0.0)
+    flaws = verify([result], model, FLOOR, ())[0].new
+    asked = iirl.Repair(model, flaws, np.empty((0, 64)), expert, model(expert), FLOOR)
+    said = KernelLp(KernelLpOptions()).propose(asked, CONTEXT)
+    assert said.closes == len(flaws) > 100
+    assert said.worst_loss <= 0.10
+    mended = model.with_corrections(said.corrections)
+    assert (mended(flaws.states) <= FLOOR).all()
+    fresh = np.tanh(generator.standard_normal((1000, 4)) @ spread)
+    assert mended(fresh).mean() >= 0.98 * model(fresh).mean()
 
 
 def test_rewards_with_corrections_can_be_differentiated() -> None:
     asked = repair(world())
     proposed = [
         *Envelope(EnvelopeOptions()).propose(asked, CONTEXT),
-        *KernelLp(KernelLpOptions()).propose(asked, CONTEXT),
+        *KernelLp(KernelLpOptions()).propose(asked, CONTEXT).corrections,
     ]
     mended = asked.model.with_corrections(proposed)
     generator = torch.Generator().manual_seed(0)
