@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from iirl_engine.corrections.fade import Fade
     from iirl_engine.corrections.kernels import Kernels
     from iirl_engine.corrections.revision import Revision
+    from iirl_engine.corrections.sculpt import Sculpt
     from iirl_engine.errors import (
         ArtifactError,
         ChainError,
@@ -75,6 +76,7 @@ _HOME = {
     ),
     "corrections.base": "Correction View",
     "corrections.cut": "Cut",
+    "corrections.sculpt": "Sculpt",
     "corrections.fade": "Fade",
     "corrections.kernels": "Kernels",
     "corrections.revision": "Revision",
@@ -134,6 +136,7 @@ __all__ = [
     "Revision",
     "RewardModel",
     "Schedule",
+    "Sculpt",
     "Source",
     "Suspects",
     "Triage",

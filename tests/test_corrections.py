@@ -8,6 +8,8 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 import iirl_engine as iirl
@@ -22,6 +24,7 @@ from iirl_engine.corrections.fade import Fade, fade
 from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.corrections.restore import restore
 from iirl_engine.corrections.revision import Revision
+from iirl_engine.corrections.sculpt import Sculpt
 from iirl_engine.demonstrations import check
 from iirl_engine.testing import worlds
 
@@ -182,6 +185,84 @@ def test_where_a_correction_lifts_nothing_is_silenced_for_certain() -> None:
     assert lifted.reward(states)[0] > 0
 
 
+def sculpt(**changes: Any) -> Sculpt:
+    given: dict[str, Any] = {"knots": [0.0, 0.3, 0.6, 1.0], "values": [0.0, 0.0, 0.5, 1.0]}
+    return Sculpt(id="s", refiner="r", round=1, **given | changes)
+
+
+@st.composite
+def mappings(draw: st.DrawFn) -> Sculpt:
+    unit = st.floats(0, 1)
+    inner = draw(st.lists(unit, max_size=6, unique=True))
+    knots = sorted({0.0, 1.0, *inner})
+    drawn = sorted(draw(st.lists(unit, min_size=len(knots), max_size=len(knots))))
+    return sculpt(knots=knots, values=np.minimum(drawn, knots))
+
+
+@given(mappings(), st.lists(st.floats(0, 1), min_size=2))
+def test_a_sculpted_mapping_is_monotone_and_never_raises(made: Sculpt, rewards: Any) -> None:
+    base = torch.tensor(sorted(rewards), dtype=torch.float64)
+    taken = made.suppression(View(torch.zeros(len(base), 3, dtype=torch.float64), base))
+    assert (taken >= 0).all()
+    assert (taken <= base).all()
+    assert (made.mapped(base).diff() >= 0).all()
+    interpolated = np.interp(base.numpy(), made.knots, made.values)
+    assert made.mapped(base).numpy() == pytest.approx(interpolated, abs=1e-12)
+
+
+def test_a_sculpture_in_a_ball_fades_out_with_distance() -> None:
+    ball = sculpt(center=[1.0, 0.0, 0.0], inner=0.5, outer=1.5)
+    x = torch.tensor([1.0, 1.5, 2.0, 2.5, 9.0], dtype=torch.float64)
+    view = View(torch.stack([x, 0 * x, 0 * x], dim=1), torch.full_like(x, 0.3))
+    assert ball.suppression(view).tolist() == pytest.approx([0.3, 0.3, 0.15, 0.0, 0.0])
+
+
+def test_a_sculpture_does_not_depend_on_the_unit() -> None:
+    base = torch.linspace(0, 1, len(STATES), dtype=torch.float64)
+    one = sculpt(center=CENTERS[0], inner=0.5, outer=2.0)
+    taken = one.suppression(View(torch.tensor(STATES), base))
+    assert 0 < int((taken > 0).sum()) < len(STATES)
+    for unit in (2.0**-900, 2.0**900):
+        far = sculpt(center=CENTERS[0] * unit, inner=0.5 * unit, outer=2.0 * unit)
+        assert torch.equal(far.suppression(View(torch.tensor(STATES * unit), base)), taken)
+
+
+def test_a_sculpture_can_be_differentiated() -> None:
+    ball = sculpt(center=CENTERS[0], inner=0.5, outer=2.0)
+    states = torch.tensor(STATES[:20], requires_grad=True)
+
+    def function(s: torch.Tensor) -> torch.Tensor:
+        return ball.suppression(View(s, torch.exp(-s.square().sum(dim=1))))
+
+    assert torch.autograd.gradcheck(function, (states,))
+
+
+def test_a_base_reward_that_is_no_number_stays_none() -> None:
+    base = torch.tensor([torch.nan], dtype=torch.float64)
+    assert sculpt().suppression(View(torch.zeros(1, 3, dtype=torch.float64), base)).isnan().all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"values": [0.0, 0.2, 0.1, 1.0]},
+        {"values": [0.0, 0.4, 0.5, 1.0]},
+        {"values": [-0.1, 0.0, 0.5, 1.0]},
+        {"values": [0.0, 0.0, np.nan, 1.0]},
+        {"values": [0.0, 1.0]},
+        {"knots": [0.0, 0.6, 0.3, 1.0]},
+        {"knots": [0.1, 0.3, 0.6, 1.0]},
+        {"knots": [0.0], "values": [0.0]},
+        {"center": [0.0, 0.0, 0.0]},
+        {"center": [0.0, 0.0, 0.0], "inner": 2.0, "outer": 1.0},
+        {"inner": 1.0, "outer": 2.0},
+    ],
+)
+def test_what_is_no_sculpture_is_refused(change: Any) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        sculpt(**change)
+
+
 @pytest.mark.parametrize(
     "correction",
     [
@@ -207,6 +288,8 @@ def test_where_a_correction_lifts_nothing_is_silenced_for_certain() -> None:
             mapping={"limits": np.array([0.0, 1.0])},
             rows=[1, 5],
         ),
+        sculpt(),
+        sculpt(center=CENTERS[0], inner=0.5, outer=2.0),
         Fade(id="f", refiner="r", round=2, norm="support", start=-0.1, end=0.0),
     ],
 )

@@ -14,8 +14,11 @@ from iirl_engine.corrections.cut import Cut
 from iirl_engine.corrections.fade import Fade
 from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.corrections.revision import Revision
+from iirl_engine.corrections.sculpt import Sculpt
 
-KINDS: dict[str, type[Correction]] = {kind.kind: kind for kind in (Kernels, Fade, Cut, Revision)}
+KINDS: dict[str, type[Correction]] = {
+    kind.kind: kind for kind in (Kernels, Fade, Cut, Sculpt, Revision)
+}
 
 
 def restore(entry: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Correction:

@@ -22,7 +22,7 @@ import iirl_engine as iirl
 from iirl_certify import Proof, Region, around_demonstrations, certify, slices
 from iirl_certify.auditor import BranchAndBound
 from iirl_certify.options import BranchAndBoundOptions
-from iirl_engine import Context, Cut, Kernels, UsageError, cli
+from iirl_engine import Context, Cut, Kernels, Sculpt, UsageError, cli
 from iirl_engine.audit import AuditJob, run_audit, verify
 from iirl_engine.certificate import ALLOWED, PROVED, SPLIT, Refused, check, leaves, sealed
 from iirl_engine.corrections.base import Correction
@@ -146,6 +146,7 @@ STRANGE = (
         space="code",
         scales=[1.0, 1.0, 1.0],
     ),
+    Sculpt(id="s", refiner="r", round=1, knots=[0.0, 1.0], values=[0.0, 0.5]),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from iirl_engine import Correction, Cut, Kernels, RewardModel
+from iirl_engine import Correction, Cut, Kernels, RewardModel, Sculpt
 from iirl_export.formats import Score
 
 Array = NDArray[np.float64]
@@ -21,17 +21,18 @@ def finite_states(model: RewardModel) -> Array:
     """Return `[n, d]` states on which a file must agree with its model.
 
     Demonstrations, held-out ones, states that audits looked at, random states of the domain, the
-    centres of kernels, the demonstrations carried to where a cut has taken half, and the middle of
-    the demonstrations with single features far out.
+    centres of kernels and of balls, the demonstrations carried to where a cut has taken half, and
+    the middle of the demonstrations with single features far out.
     """
     data = model.demonstrations
     generator = np.random.default_rng(0)
     low, high = np.array(model.domain.low), np.array(model.domain.high)
     centers = [c.centers for c in model.corrections if _placed(c)]
     cuts = [_carried(data.states, c) for c in model.corrections if isinstance(c, Cut)]
+    balls = [c.center[None] for c in model.corrections if isinstance(c, Sculpt) and c.center.size]
     chosen = [
         _some(states, generator)
-        for states in (data.states, data.held_out, model.probes, *centers, *cuts)
+        for states in (data.states, data.held_out, model.probes, *centers, *balls, *cuts)
         if len(states)
     ]
     far = np.tile(np.median(data.states, axis=0), (4, 1))

@@ -26,6 +26,7 @@ from iirl_engine.corrections.cut import Cut
 from iirl_engine.corrections.fade import Fade
 from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.corrections.revision import Revision
+from iirl_engine.corrections.sculpt import Sculpt
 from iirl_engine.demonstrations import check, take
 from iirl_engine.errors import ArtifactError, PluginError, UsageError
 from iirl_engine.options import NoOptions
@@ -118,6 +119,16 @@ def corrections_for(data: iirl.Demonstrations) -> tuple[Correction, ...]:
             normals=[[1.0, 0.5, 0.0], [0.0, 1.0, 1.0]],
             offsets=[1.5, 2.0],
             widths=[1.0, 0.5],
+            **shared,
+        ),
+        Sculpt(id="sculpt", knots=[0.0, 0.4, 1.0], values=[0.0, 0.1, 0.9], **shared),
+        Sculpt(
+            id="ball",
+            knots=[0.0, 0.5, 1.0],
+            values=[0.0, 0.2, 1.0],
+            center=some[0],
+            inner=0.5,
+            outer=1.5,
             **shared,
         ),
     )
