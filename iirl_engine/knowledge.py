@@ -547,6 +547,22 @@ class Knowledge:
                 (number, manifest, made, json.dumps(dict(fingerprints))),
             )
 
+    def closed_by(self, correction: str) -> tuple[str, ...]:
+        """Return the ids of the flaws that a correction closed and that are closed."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT id FROM flaw WHERE closed_by = ? ORDER BY place", (correction,)
+            ).fetchall()
+        return tuple(flaw for (flaw,) in rows)
+
+    def reopen(self, flaws: Sequence[str]) -> None:
+        """Have flaws count as open again, by id."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE flaw SET closed_in = NULL, closed_by = NULL WHERE id = ?",
+                ((flaw,) for flaw in flaws),
+            )
+
     def history(self) -> tuple[Released, ...]:
         """Return what is on record of each release, the reward as learned first."""
         with self._errors():

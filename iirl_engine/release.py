@@ -84,11 +84,26 @@ def write_release(run: Path, model: RewardModel, provenance: Provenance) -> tupl
     The release directory and the SHA-256 of its manifest.
     """
     folder = run / RELEASES / f"{provenance.number:04d}"
+    return folder, write_files(folder, model, _manifest(model, provenance))
+
+
+def write_files(folder: Path, model: RewardModel, manifest: Mapping[str, Any]) -> str:
+    """Write a release as a directory, and return the SHA-256 of its manifest.
+
+    Parameters
+    ----------
+    folder
+        Made, or replaced.
+    model
+        The reward.
+    manifest
+        What to say of it, but for `files`.
+    """
     files = {
         TENSORS: save_tensors(formula_of(model).tensors),
-        CARD: _card(model, provenance).encode(),
+        CARD: _card(model, manifest).encode(),
     }
-    manifest = _manifest(model, provenance) | {
+    manifest = dict(manifest) | {
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     }
     files[MANIFEST] = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
@@ -102,7 +117,7 @@ def write_release(run: Path, model: RewardModel, provenance: Provenance) -> tupl
     _sync_folder(draft)
     draft.rename(folder)
     _sync_folder(folder.parent)
-    return folder, hashlib.sha256(files[MANIFEST]).hexdigest()
+    return hashlib.sha256(files[MANIFEST]).hexdigest()
 
 
 def load_release(
@@ -385,35 +400,47 @@ def _part(step: Step) -> dict[str, Any]:
     }
 
 
-def _card(model: RewardModel, provenance: Provenance) -> str:
-    corrections = sum(c.count for c in model.corrections)
-    screening = provenance.screening
-    dropped = "".join(f"; {name} forbids {count:,}" for name, count in screening.dropped)
+def _card(model: RewardModel, manifest: Mapping[str, Any]) -> str:
+    screening = manifest["screening"]
+    dropped = "".join(
+        f"; {name} forbids {count:,}" for name, count in sorted(screening["dropped"].items())
+    )
     lines = [
-        f"# Reward model, release {provenance.number:04d}",
+        f"# Reward model, release {manifest['release']:04d}",
         "",
         f"Learned from {len(model.demonstrations.states):,} expert states with "
         f"{model.width} features ({model.demonstrations.origin or 'origin unknown'}).",
         "",
-        f"- encoder: {provenance.encoder.entry.qualified}",
-        f"- mapping: {provenance.mapping.entry.qualified}",
-        f"- schedule: {provenance.schedule.entry.qualified}",
+        *(f"- {part}: {manifest[part]['use']}" for part in ("encoder", "mapping", "schedule")),
         f"- norms: {', '.join(model.norms)}",
-        f"- corrections: {corrections:,}",
-        f"- data: sha256 {provenance.data}",
-        f"- demonstrations: {screening.kept:,} of {screening.loaded:,} kept{dropped}",
+        f"- corrections: {sum(c.count for c in model.corrections):,}",
+        f"- data: sha256 {manifest['data']}",
+        f"- demonstrations: {screening['kept']:,} of {screening['loaded']:,} kept{dropped}",
         f"- probes: {len(model.probes):,} states that audits looked at",
         "",
         "A reward above the floor "
-        f"{provenance.floor:g} is an endorsement. Outside the audited domain the reward was "
+        f"{manifest['floor']:g} is an endorsement. Outside the audited domain the reward was "
         "not looked at.",
         "",
     ]
-    if provenance.gates:
+    if model.corrections:
+        lines += [
+            "| correction | kind | count | refiner | round | closes | approved |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for c in model.corrections:
+            closes = "unknown" if c.closes is None else f"{c.closes:,}"
+            cells = (c.id, c.kind, f"{c.count:,}", c.refiner, c.round, closes)
+            lines.append(f"| {' | '.join(map(str, cells))} | {c.approved or 'unknown'} |")
+        lines.append("")
+    if manifest["gates"]:
         lines += ["| gate | passed | numbers |", "|---|---|---|"]
-        for gate in provenance.gates:
-            numbers = ", ".join(f"{name} {value:.4g}" for name, value in gate.numbers.items())
-            lines.append(f"| {gate.gate} | {'yes' if gate.ok else 'no'} | {numbers} |")
+        for gate in manifest["gates"]:
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in gate["numbers"].items())
+            lines.append(f"| {gate['gate']} | {'yes' if gate['ok'] else 'no'} | {numbers} |")
+    elif "removed" in manifest:
+        names = ", ".join(manifest["removed"]["corrections"])
+        lines.append(f"Corrections were taken away: {names}. No gate judged what is left.")
     else:
         lines.append("This is the reward as learned: no audit and no gate stands behind it.")
     return "\n".join(lines) + "\n"

@@ -633,7 +633,8 @@ def test_report_writes_the_reports_of_a_run_again(
 @pytest.mark.parametrize(
     "command",
     [[], *([name] for name in COMMANDS)]
-    + [["plugins", name] for name in ("list", "show", "check", "freeze")],
+    + [["plugins", name] for name in ("list", "show", "check", "freeze")]
+    + [["corrections", name] for name in ("list", "show", "preview", "remove")],
     ids=" ".join,
 )
 def test_every_command_has_help_that_fits_80_columns(command: list[str], iirl: Iirl) -> None:

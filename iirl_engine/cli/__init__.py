@@ -22,6 +22,7 @@ COMMANDS = {
     "audit": ("audit", "Audit a release, or turn known flaws into tests."),
     "score": ("inspect", "Score states with a release."),
     "explain": ("inspect", "Say why states get their reward."),
+    "corrections": ("corrections", "List, show, preview and remove corrections."),
     "evaluate": ("evaluate", "Judge a release by recordings of policies."),
     "verify": ("verify", "Check a release, and a certificate of it."),
     "report": ("inspect", "Write a run's reports again."),
