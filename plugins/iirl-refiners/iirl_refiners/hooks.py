@@ -37,3 +37,15 @@ def iirl_refiners() -> Iterator[Offer]:
         f"{_OPTIONS}:KernelLpOptions",
         "local kernels chosen by a linear program under a cap on every known-good state",
     )
+    yield Offer(
+        "halfspaces",
+        "iirl_refiners.halfspaces:Halfspaces",
+        f"{_OPTIONS}:HalfspacesOptions",
+        "no reward beyond sparse planes learned from flaws and known-good states",
+    )
+    yield Offer(
+        "enclosing-balls",
+        "iirl_refiners.enclosing:EnclosingBalls",
+        f"{_OPTIONS}:EnclosingBallsOptions",
+        "balls around groups of flaws, up to the nearest known-good state",
+    )

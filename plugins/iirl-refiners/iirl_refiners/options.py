@@ -63,3 +63,20 @@ class KernelLpOptions:
 
     max_corrections: int = option(2000, ge=1, help="kernels per round")
     max_loss: float = option(0.10, ge=0.0, le=1.0, help=_MAX_LOSS)
+
+
+@attrs.frozen(kw_only=True)
+class HalfspacesOptions:
+    """Options of refiner `halfspaces`."""
+
+    min_flaws: int = option(3, ge=1, help="flaws that a plane has to cut off to be worth it")
+    max_corrections: int = option(50, ge=1, help="planes per round")
+    max_loss: float = option(0.10, ge=0.0, le=1.0, help=_MAX_LOSS)
+
+
+@attrs.frozen(kw_only=True)
+class EnclosingBallsOptions:
+    """Options of refiner `enclosing-balls`."""
+
+    max_corrections: int = option(500, ge=1, help="balls per round, the largest first")
+    max_loss: float = option(0.10, ge=0.0, le=1.0, help=_MAX_LOSS)
