@@ -31,7 +31,7 @@ from iirl_engine.learn import (
     load_demonstrations,
     norm_steps,
 )
-from iirl_engine.mend import Mender, Turn
+from iirl_engine.mend import Mender
 from iirl_engine.propose import check_needs
 from iirl_engine.records import (
     AuditResult,
@@ -56,6 +56,7 @@ from iirl_engine.remaining import unseen
 from iirl_engine.reward import RewardModel
 from iirl_engine.rundir import claimed, free_folder
 from iirl_engine.stable import stable_release
+from iirl_engine.trial import Turn
 
 _log = logging.getLogger(__name__)
 

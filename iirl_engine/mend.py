@@ -1,9 +1,7 @@
 """How open flaws become a candidate that may be released.
 
-Refiners are asked in turn, each about what those before it left open. The gates judge what they
-propose together. What is refused is taken apart: without the pieces that a gate blames, or by
-halves, the largest part that passes is sought. Whatever the gates say, no candidate passes that
-reopens a closed flaw or takes more off a known-good state than the strictest cap allows.
+Refiners are asked in turn, each about what those before it left open; what they propose together
+is judged, and where it is refused, the largest part that passes is sought.
 """
 
 from __future__ import annotations
@@ -24,63 +22,26 @@ from iirl_engine.conflicts import conflicts, contradictions
 from iirl_engine.corrections.base import Correction
 from iirl_engine.demonstrations import read_only
 from iirl_engine.evidence import Candidate, Evidence, Judgement
-from iirl_engine.judge import judgements, vetoes
+from iirl_engine.judge import vetoes
 from iirl_engine.knowngood import KnownGood
 from iirl_engine.mended import Attempt, Conflict, Prediction
-from iirl_engine.pieces import Piece, at_fault, effects, put_together, take_apart
+from iirl_engine.pieces import put_together, take_apart
 from iirl_engine.plugins import Plugins
 from iirl_engine.predictions import Expected, expected, prediction
 from iirl_engine.propose import Proposed, propose
 from iirl_engine.records import Flaws
 from iirl_engine.repair import Repair
 from iirl_engine.reward import RewardModel
+from iirl_engine.trial import ATTEMPTS, Trial, Trials, Turn
 from iirl_engine.withheld import withhold
 
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 
-# Candidates that are judged in a round at most.
-_ATTEMPTS = 16
-# Rewards are sums of floats: a loss of exactly the cap may show a last digit above it.
-_ROUNDING = 1e-9
 # Of the withheld flaws, the share that may stay open until the next round.
 _FEW = 0.01
 # What corrections are called that close the flaws which were withheld at first.
-_AGAIN = "-2"
-# Flaws at which the pieces of a refused candidate are told apart, and states to find a fault by.
-_SOME = 1000
-
-
-@attrs.frozen(eq=False)
-class Turn:
-    """The flaws of a round and the reward that has them.
-
-    Parameters
-    ----------
-    number
-        Of the round.
-    model
-        The newest released reward.
-    unreleased
-        Whether that is the reward as learned.
-    flaws
-        All flaws of the run, the open ones with their region.
-    was_open, is_new
-        `[m]` whether `model` endorses each, and whether this round found it.
-    regions
-        Rows of the open flaws of each region, the worst first.
-    is_last
-        Whether the run allows no further round.
-    """
-
-    number: int
-    model: RewardModel
-    unreleased: bool
-    flaws: Flaws
-    was_open: Mask
-    is_new: Mask
-    regions: Sequence[Rows]
-    is_last: bool = False
+_AGAIN = "-again"
 
 
 @attrs.frozen(eq=False)
@@ -109,24 +70,6 @@ class Mended:
     conflicts: tuple[Conflict, ...] = ()
     reasons: Mapping[str, str] = attrs.field(factory=dict)
     closed_by: Mapping[str, str] = attrs.field(factory=dict)
-
-
-@attrs.frozen(eq=False)
-class _Trial:
-    """A candidate that was judged: its reward, what it added, and what was said of it."""
-
-    model: RewardModel
-    added: tuple[Correction, ...]
-    judgements: tuple[Judgement, ...]
-    is_open: Mask
-
-    @property
-    def ok(self) -> bool:
-        return all(judgement.ok for judgement in self.judgements)
-
-    @property
-    def refusals(self) -> list[Judgement]:
-        return [judgement for judgement in self.judgements if not judgement.ok]
 
 
 @attrs.frozen(eq=False)
@@ -180,8 +123,6 @@ class _Mending:
     def __init__(self, mender: Mender, turn: Turn) -> None:
         self.by, self.turn = mender, turn
         self.floor = mender.settings.floor
-        self.attempts: list[Attempt] = []
-        self.refused: list[_Trial] = []
         self.asked: list[tuple[Proposed, Expected, Mask]] = []
         self.log = functools.partial(mender.log, turn.number)
         self.evidence = Evidence(
@@ -194,6 +135,15 @@ class _Mending:
             data=mender.data,
             first=mender.first,
             held_out=mender.good.held_out,
+        )
+        self.trials = Trials(
+            turn,
+            mender.gates,
+            mender.good,
+            self.evidence,
+            mender.settings.seed,
+            mender.progress,
+            self.log,
         )
 
     def mended(self) -> Mended:
@@ -218,20 +168,22 @@ class _Mending:
         withheld = withhold(turn.flaws, turn.regions, turn.is_new) & asked
 
         best = self._best(asked, withheld)
-        said = best or (self.refused[0] if self.refused else None)
+        said = best or (self.trials.refused[0] if self.trials.refused else None)
         missed = withheld & (best.is_open if best else False)
-        for trial in self.refused:  # what was given up is not asked for again
+        for trial in self.trials.refused:  # what was given up is not asked for again
             missed = missed & trial.is_open
         # Few that are missed wait for the next round, which shows them with what it finds.
         many = missed.sum() > (0 if turn.is_last else _FEW * withheld.sum())
-        if best is not None and many and len(self.attempts) < _ATTEMPTS:
+        if best is not None and many and len(self.trials.attempts) < ATTEMPTS:
             more = self._ask(best.model, missed, suffix=_AGAIN)
             if _any_change(more):
-                second = self._try(more[-1].model, asked, missed & False)
+                second = self.trials.judge(more[-1].model, asked, missed & False)
                 best = said = second if second.ok else best
         vetoed: tuple[str, ...] = ()
         if best is not None:
-            vetoed = vetoes(by.plugins, self._candidate(best), self.evidence, self.log)
+            vetoed = vetoes(
+                by.plugins, Candidate(turn.number, best.added, best.model), self.evidence, self.log
+            )
         released = None if best is None or vetoed else self._stamped(best)
         return Mended(
             model=released,
@@ -241,7 +193,7 @@ class _Mending:
                 prediction(step, told, turn.flaws.states[unseen], released, by.good, self.floor)
                 for step, told, unseen in self.asked
             ),
-            attempts=tuple(self.attempts),
+            attempts=tuple(self.trials.attempts),
             conflicts=(*contested, *clashes.values()),
             reasons=self._reasons(best, released, clashes, withheld, vetoed),
             closed_by={} if released is None else self._closed_by(released),
@@ -267,7 +219,7 @@ class _Mending:
             return steps
         ranked = self._rank(turn.flaws.take(np.flatnonzero(about)))
         for step, refiner in by.refiners:
-            left = ranked.take(np.flatnonzero(self._endorsed(model, ranked)))
+            left = ranked.take(np.flatnonzero(self.trials.is_open(model, ranked)))
             if not len(left) and not refiner.tidies:
                 continue
             proposed = known.get(step.id)
@@ -289,7 +241,7 @@ class _Mending:
                     f"round {turn.number}: {step.id} asked to close {len(left):,} flaws, "
                     f"corrections proposed: {count:,}"
                 )
-            if former is not None and self._broken(proposed.model):
+            if former is not None and self.trials.broken(proposed.model):
                 proposed, known = self._within_the_cap(proposed), {}
             steps.append(proposed)
             model = proposed.model
@@ -298,7 +250,7 @@ class _Mending:
     def _within_the_cap(self, proposed: Proposed) -> Proposed:
         """Return of a proposal what breaks nothing: without what is at fault, or nothing of it."""
         said, before = proposed.proposal, proposed.repair.model
-        (broken,) = self._broken(proposed.model)
+        (broken,) = self.trials.broken(proposed.model)
         none = attrs.evolve(
             proposed, proposal=attrs.evolve(said, corrections=(), replaces=()), model=before
         )
@@ -308,7 +260,7 @@ class _Mending:
         kept = [piece for piece in pieces if piece.name not in broken.blames]
         corrections = put_together(said.corrections, kept)
         model = before.with_corrections(corrections)
-        if not corrections or self._broken(model):
+        if not corrections or self.trials.broken(model):
             return none
         return attrs.evolve(
             proposed, proposal=attrs.evolve(said, corrections=corrections), model=model
@@ -323,148 +275,37 @@ class _Mending:
                 raise ValueError("the ranking is no permutation of the flaws")
         return flaws.take(order)
 
-    def _best(self, asked: Mask, withheld: Mask) -> _Trial | None:
+    def _best(self, asked: Mask, withheld: Mask) -> Trial | None:
         """Return the candidate that passes: all that is proposed, or the largest part of it."""
         shown = asked & ~withheld
         steps = self._ask(self.turn.model, shown, withheld)
         if not _any_change(steps):
             return None
-        whole = self._try(steps[-1].model, asked, withheld)
+        whole = self.trials.judge(steps[-1].model, asked, withheld)
         for judgement in whole.refusals:
             self.by.progress(
                 f"round {self.turn.number}: gate {judgement.gate} refused: {judgement.reason}"
             )
-        if not whole.ok and self._broken(whole.model):
+        first = whole
+        if not whole.ok and self.trials.broken(whole.model):
             steps = self._ask(self.turn.model, shown, withheld, former=steps)
             if not _any_change(steps):
                 return None
-            whole = self._try(steps[-1].model, asked, withheld)
+            whole = self.trials.judge(steps[-1].model, asked, withheld, instead_of=first)
         if not whole.ok and any(step.proposal.replaces for step in steps):
             # What replaces others stands or falls with what it replaces: first do without it.
             added = [c for s in steps if not s.proposal.replaces for c in s.proposal.corrections]
             if not added:
                 return None
-            whole = self._try(self.turn.model.with_corrections(added), asked, withheld)
+            model = self.turn.model.with_corrections(added)
+            whole = self.trials.judge(model, asked, withheld, instead_of=first)
         if whole.ok:
             return whole
         if any(judgement.blames == () for judgement in whole.refusals):
             return None
-        return self._largest_part(whole, asked, withheld)
+        return self.trials.largest_part(whole, asked, withheld)
 
-    def _largest_part(self, whole: _Trial, asked: Mask, withheld: Mask) -> _Trial | None:
-        """Return the largest part of a refused candidate that passes, as far as attempts go.
-
-        Tried first is what no gate blames; then what it blames is added by halves, as far as it
-        passes, the largest first (adaptive group testing). Neighbours stay together as long as they
-        can.
-        """
-        pieces = self._by_region(whole)
-        blamed = {name for judgement in whole.refusals for name in judgement.blames or ()}
-        free = [piece for piece in pieces if piece.name not in blamed]
-        at = [piece for piece in pieces if piece.name in blamed]
-        queue = [free, at] if free and at else _halves(pieces)
-        kept, best, refused = list[Piece](), None, {frozenset(pieces)}
-        while queue and len(self.attempts) < _ATTEMPTS - 1:
-            part = queue.pop(0)
-            if frozenset(kept + part) in refused:
-                queue = sorted([*queue, *_halves(part)], key=len, reverse=True)
-                continue
-            added = put_together(whole.added, kept + part)
-            model = self.turn.model.with_corrections(added)
-            # What the whole closed and this does not is given up, not asked for.
-            given_up = self._endorsed(model, self.turn.flaws) & ~whole.is_open
-            trial = self._try(model, asked & ~given_up, withheld & ~given_up, shortly=True)
-            if trial.ok:
-                kept, best = kept + part, trial
-            else:
-                refused.add(frozenset(kept + part))
-                queue = sorted([*queue, *_halves(part)], key=len, reverse=True)
-        closes = best is not None and (self.turn.was_open & ~best.is_open).any()
-        if closes:
-            self.by.progress(
-                f"round {self.turn.number}: {len(kept):,} of {len(pieces):,} pieces pass"
-            )
-        return best if closes else None
-
-    def _by_region(self, whole: _Trial) -> list[Piece]:
-        """Return the pieces of a candidate, those next to each other that act on one region."""
-        pieces = take_apart(whole.added, whole.model)
-        places = {row: i for i, rows in enumerate(self.turn.regions) for row in rows.tolist()}
-        rows = np.flatnonzero(self.turn.was_open)
-        rows = rows[:: 1 + len(rows) // _SOME]
-        taken = effects(whole.added, pieces, whole.model, self.turn.flaws.states[rows])
-        most = taken.argmax(axis=0)
-        region = [places.get(int(rows[row]), len(places)) for row in most]
-        order = sorted(range(len(pieces)), key=lambda i: (region[i], pieces[i]))
-        return [pieces[i] for i in order]
-
-    def _try(
-        self, model: RewardModel, asked: Mask, withheld: Mask, *, shortly: bool = False
-    ) -> _Trial:
-        """Have a candidate judged; `shortly` ends at the first refusal."""
-        added = self._added(model)
-        is_open = self._endorsed(model, self.turn.flaws)
-        evidence = attrs.evolve(self.evidence, asked=read_only(asked), withheld=read_only(withheld))
-        candidate = Candidate(self.turn.number, added, model)
-        said: list[Judgement] = []
-        for judgement in judgements(
-            self.by.gates, candidate, evidence, self.by.settings.seed, self.log
-        ):
-            said.append(judgement)
-            if shortly and not judgement.ok:
-                break
-        if all(judgement.ok for judgement in said):
-            said += self._broken(model)
-        trial = _Trial(model, added, tuple(said), is_open)
-        refusal = next(iter(trial.refusals), None)
-        self.attempts.append(
-            Attempt(
-                corrections=sum(c.count for c in added),
-                closes=int((self.turn.was_open & ~is_open).sum()),
-                ok=trial.ok,
-                refused_by="" if refusal is None else refusal.gate,
-                reason="" if refusal is None else refusal.reason,
-            )
-        )
-        if refusal is not None:
-            self.refused.append(trial)
-        return trial
-
-    def _broken(self, model: RewardModel) -> list[Judgement]:
-        """Return what no release may do, whatever the gates say, as a refusal; or nothing."""
-        good = self.by.good
-        is_open = self._endorsed(model, self.turn.flaws)
-        lost = good.original - model(good.states)
-        over = np.flatnonzero(~(lost <= good.cap + _ROUNDING))
-        reopened = int((is_open & ~self.turn.was_open).sum())
-        numbers = {"reopened": float(reopened), "over": float(len(over)), "cap": good.cap}
-        if reopened:
-            reason = f"closed flaws that would reopen: {reopened}"
-            return [Judgement("engine", False, numbers, reason)]
-        if len(over):
-            worst = over[np.argsort(-lost[over], kind="stable")][:_SOME]
-            reason = (
-                f"known-good states that lose more than {good.cap:g} since release 0: "
-                f"{len(over)}; the worst loses {lost.max():.3g}"
-            )
-            blames = at_fault(
-                self._added(model),
-                model,
-                good.states[worst],
-                good.original[worst] - good.cap,
-            )
-            return [Judgement("engine", False, numbers, reason, blames or None)]
-        return []
-
-    def _added(self, model: RewardModel) -> tuple[Correction, ...]:
-        """Return the corrections that the newest release does not have."""
-        former = {id(correction) for correction in self.turn.model.corrections}
-        return tuple(c for c in model.corrections if id(c) not in former)
-
-    def _candidate(self, trial: _Trial) -> Candidate:
-        return Candidate(self.turn.number, trial.added, trial.model)
-
-    def _stamped(self, trial: _Trial) -> RewardModel:
+    def _stamped(self, trial: Trial) -> RewardModel:
         """Return the reward whose new corrections say how many flaws each closes by itself."""
         rows = np.flatnonzero(self.turn.was_open)
         states = self.turn.flaws.states[rows]
@@ -489,7 +330,7 @@ class _Mending:
     def _closed_by(self, released: RewardModel) -> dict[str, str]:
         """Return id of each flaw that closes -> the correction that takes most off it."""
         flaws = self.turn.flaws
-        closed = np.flatnonzero(self.turn.was_open & ~self._endorsed(released, flaws))
+        closed = np.flatnonzero(self.turn.was_open & ~self.trials.is_open(released, flaws))
         new = [c for c in released.corrections if c.round == self.turn.number]
         if not len(closed) or not new:
             return {}
@@ -500,7 +341,7 @@ class _Mending:
 
     def _reasons(
         self,
-        best: _Trial | None,
+        best: Trial | None,
         released: RewardModel | None,
         clashes: Mapping[int, Conflict],
         withheld: Mask,
@@ -508,7 +349,7 @@ class _Mending:
     ) -> dict[str, str]:
         """Return id of each flaw that stays open -> why."""
         turn = self.turn
-        is_open = turn.was_open if released is None else self._endorsed(released, turn.flaws)
+        is_open = turn.was_open if released is None else self.trials.is_open(released, turn.flaws)
         left = {
             step.repair.flaws.ids[row]: f"refiner {step.refiner}: {reason}"
             for step, _, _ in self.asked
@@ -518,7 +359,7 @@ class _Mending:
         unseen = {row for row in np.flatnonzero(withheld) if turn.flaws.ids[row] not in shown}
         reasons = {}
         for row in np.flatnonzero(is_open):
-            refused = next((trial for trial in self.refused if not trial.is_open[row]), None)
+            refused = next((trial for trial in self.trials.refused if not trial.is_open[row]), None)
             if row in clashes:
                 told = f"cannot be met: {clashes[int(row)].text}"
             elif vetoed and best is not None and not best.is_open[row]:
@@ -535,17 +376,6 @@ class _Mending:
             reasons[turn.flaws.ids[row]] = told
         return reasons
 
-    def _endorsed(self, model: RewardModel, flaws: Flaws) -> Mask:
-        if not len(flaws):
-            return np.zeros(0, dtype=np.bool_)
-        return np.asarray(model(flaws.states) > self.floor)
-
 
 def _any_change(steps: Sequence[Proposed]) -> bool:
     return any(step.proposal.corrections or step.proposal.replaces for step in steps)
-
-
-def _halves(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Return two halves; nothing where there is nothing to halve."""
-    middle = len(pieces) // 2
-    return [list(pieces[:middle]), list(pieces[middle:])] if middle else []

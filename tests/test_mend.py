@@ -22,7 +22,7 @@ IIRL_API = 1
 
 @hookimpl
 def iirl_refiners():
-    for name in ("Grid", "Fat", "Needles", "Undo", "Boast", "Resigned"):
+    for name in ("Grid", "Fat", "Half", "Needles", "Undo", "Boast", "Resigned"):
         yield Offer(name.lower(), f"mending.strategies:{name}")
 
 
@@ -60,6 +60,13 @@ class Fat(Refiner):
         grid = kernels(context, CENTERS, 0.34, 1e6)
         fat = kernels(context, np.zeros((1, 2)), 0.4, 0.8, "fat")
         return [grid, fat]
+
+
+class Half(Refiner):
+    "Half of the grid, and for the rest one kernel that reaches the known-good states."
+    def propose(self, repair, context):
+        grid = kernels(context, CENTERS[:72], 0.34, 1e6)
+        return [grid, kernels(context, np.array([[0.6, 0.8]]), 1.5, 50.0, "fat")]
 
 
 class Needles(Refiner):
@@ -186,6 +193,15 @@ def test_what_breaks_the_cap_is_left_out_with_or_without_a_gate(
     assert turn.open == 0
 
 
+def test_what_was_given_up_is_not_asked_for(folder: Path) -> None:
+    outcome = run_chain(chain("half", "known-good", "closure"), folder)
+    (turn,) = outcome.rounds
+    assert [attempt.refused_by for attempt in turn.attempts] == ["known-good", ""]
+    assert turn.release == 1
+    assert 0.3 < turn.open / turn.confirmed < 0.7
+    assert all("lose more than 0.1" in left.reason for left in outcome.left_open)
+
+
 def test_a_gate_that_blames_nobody_has_the_culprits_found_by_halves(folder: Path) -> None:
     outcome = run_chain(chain("grid", "corner", "closure"), folder)
     (turn,) = outcome.rounds
@@ -222,19 +238,19 @@ def test_a_gate_may_say_that_no_smaller_candidate_would_do(folder: Path) -> None
 
 
 def test_withheld_flaws_tell_needles_from_regions_and_are_closed_in_the_end(folder: Path) -> None:
-    outcome = run_chain(chain("needles", "known-good", "closure"), folder)
+    text = chain("needles", "known-good", "closure") + "held_out_share = 0.0\n"
+    outcome = run_chain(text, folder)
     (turn,) = outcome.rounds
     shown, rest = turn.predictions
     assert shown.withheld == rest.asked > 20
     assert shown.closed_withheld == 0
     assert turn.open == 0
     ids = [c.id for c in load_release(outcome.release).corrections]
-    assert ids == ["r1-grid", "r1-grid-2"]
+    assert ids == ["r1-grid", "r1-grid-again"]
 
 
 def test_closure_may_be_asked_of_flaws_that_no_refiner_was_shown(folder: Path) -> None:
-    text = chain("needles", "closure") + "held_out_share = 0.9\n"
-    (turn,) = run_chain(text, folder).rounds
+    (turn,) = run_chain(chain("needles", "closure"), folder).rounds
     assert turn.release is None
     assert turn.gates[0].numbers["share"] == 1
     assert turn.gates[0].numbers["held_out_share"] == 0

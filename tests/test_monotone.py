@@ -15,11 +15,12 @@ from iirl_engine.audit import verify
 from iirl_engine.builtin.severity import Severity
 from iirl_engine.chain import Settings, Step
 from iirl_engine.knowngood import KnownGood
-from iirl_engine.mend import Mender, Turn
+from iirl_engine.mend import Mender
 from iirl_engine.options import NoOptions
 from iirl_engine.plugins import Plugins
 from iirl_engine.records import AuditResult, Flaws
 from iirl_engine.testing.worlds import FLOOR, WORLDS, World
+from iirl_engine.trial import Turn
 
 PLUGINS = Plugins()
 

@@ -137,7 +137,7 @@ class ClosureOptions:
         0.9, ge=0.0, le=1.0, help="share of the open flaws that a candidate must close"
     )
     held_out_share: float = option(
-        0.0,
+        0.5,
         ge=0.0,
         le=1.0,
         help="share that it must close of the flaws of the same regions that no refiner was shown",
