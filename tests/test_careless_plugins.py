@@ -537,7 +537,22 @@ CARELESS = {
         "strengths = np.ones(count)",
         "strengths = 1 + np.random.default_rng().random(count)",
     ),
+    "needs luck": spoilt(
+        "what-it-needs-is-known",
+        "refiner",
+        "class Refiner(api.Refiner):\n",
+        'class Refiner(api.Refiner):\n    needs = frozenset({"luck"})\n\n',
+    ),
+    "expects too much": spoilt(
+        "what-it-expects-comes-true", "refiner", "closes=closed", "closes=4 * closed + 1000"
+    ),
     # Gates
+    "blames a stranger": spoilt(
+        "blame-falls-on-the-candidates-own-corrections",
+        "gate",
+        "blames or None",
+        '("somebody-else",)',
+    ),
     "refuses everything": spoilt(
         "a-sound-candidate-passes", "gate", "ok = worst <= 0.5", "ok = False"
     ),

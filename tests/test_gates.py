@@ -176,6 +176,19 @@ def test_the_local_red_team_finds_what_points_leave_open_and_blames_them() -> No
     assert passed.numbers["searches"] > 100
 
 
+def test_the_local_red_team_does_not_count_what_is_on_record_as_left_open() -> None:
+    given = evidence(Flat())
+    gate = LocalRedTeam(LocalRedTeamOptions(budget=4000))
+    half = given.flaws.states[:, 0] > 0
+    x, y = np.meshgrid(*[np.linspace(-1.2, 1.2, 61)] * 2)
+    grid = np.stack([x.ravel(), y.ravel()], axis=1)
+    right = grid[(np.abs(grid).max(axis=1) > 0.56) & (grid[:, 0] > -0.05)]
+    cover = kernels(right, 0.15, 1e4)
+    assert not judged(gate, Flat(), cover, given=given).ok
+    passed = judged(gate, Flat(), cover, given=attrs.evolve(given, asked=half))
+    assert passed.ok, passed.reason
+
+
 def test_a_local_search_stays_in_its_balls_and_pays_for_what_it_asks() -> None:
     centers, radii = np.array([[0.7, 0.0], [0.0, 0.0]]), np.array([0.25, 0.3])
     generator = torch.Generator().manual_seed(0)

@@ -299,3 +299,17 @@ def test_a_wrong_prediction_is_in_everybodys_face(
     (told,) = json.loads(capsys.readouterr().out)["predictions"]
     assert told["expected_closes"] == 21867
     assert 0 < told["closed"] < told["asked"]
+
+
+def test_one_seed_makes_one_repair(folder: Path) -> None:
+    turns, kernels = [], []
+    for name in ("one", "other"):
+        (folder / name).mkdir()
+        (folder / name / "demos.npz").write_bytes((folder / "demos.npz").read_bytes())
+        outcome = run_chain(chain("grid", "corner", "closure"), folder / name)
+        turns.append(outcome.rounds[0])
+        kernels.append(load_release(outcome.release).corrections[0].tensors())
+    first, second = turns
+    assert (first.attempts, first.predictions) == (second.attempts, second.predictions)
+    for name, array in kernels[0].items():
+        assert np.array_equal(array, kernels[1][name])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from iirl_engine.api import Context, Gate
 from iirl_engine.builtin.options import LocalRedTeamOptions
 from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.evidence import Candidate, Evidence, Judgement
-from iirl_engine.local_search import search_near
+from iirl_engine.local_search import Found, search_near
 from iirl_engine.regions import region_scale
+from iirl_engine.support import Support
 
 Array = NDArray[np.float64]
 
@@ -22,7 +25,8 @@ class LocalRedTeam(Gate[LocalRedTeamOptions]):
     around every flaw that is closed, as wide as the scale of regions: by gradient ascent from fresh
     starts, within a budget of reward queries. Where there are more balls than the budget has
     searches, an even share of them is searched. The rate is the share of searches that come upon a
-    flaw. To blame are the kernels in whose balls some do.
+    flaw; flaws near one that is on record as left open are no news and do not count. To blame are
+    the kernels in whose balls some do.
     """
 
     def judge(self, candidate: Candidate, evidence: Evidence, context: Context) -> Judgement:
@@ -41,6 +45,7 @@ class LocalRedTeam(Gate[LocalRedTeamOptions]):
             steps=steps,
             generator=context.torch_generator(),
         )
+        found = _news(found, candidate, evidence)
         rate = float(found.flawed.mean())
         numbers = {
             "balls": float(len(centers)),
@@ -58,6 +63,20 @@ class LocalRedTeam(Gate[LocalRedTeamOptions]):
         )
         at_fault = [names[ball] for ball in chosen[found.flawed.any(axis=1)] if names[ball]]
         return Judgement(context.id, False, numbers, reason, tuple(dict.fromkeys(at_fault)) or None)
+
+
+def _news(found: Found, candidate: Candidate, evidence: Evidence) -> Found:
+    """Return what was found without flaws near those that were given up, open and on record."""
+    if evidence.asked is None or not len(found.states):
+        return found
+    is_open = candidate.model(evidence.flaws.states) > evidence.floor
+    given_up = evidence.flaws.states[evidence.was_open & is_open & ~evidence.asked]
+    if not len(given_up):
+        return found
+    apart = Support(given_up).distance(torch.tensor(found.states)).numpy()
+    flawed = found.flawed.copy()
+    flawed[found.flawed] = apart > region_scale(candidate.model)
+    return attrs.evolve(found, flawed=flawed)
 
 
 def _balls(candidate: Candidate, evidence: Evidence) -> tuple[Array, Array, list[str]]:

@@ -204,7 +204,7 @@ class BudgetOptions:
 
     max_corrections: int = option(5000, ge=0, help="corrections in all releases together")
     max_ratio: float = option(
-        20.0, ge=1.0, help="cost of a reward, as a multiple of its cost without corrections"
+        100.0, ge=1.0, help="cost of a reward, as a multiple of its cost without corrections"
     )
 
 

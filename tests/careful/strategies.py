@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from iirl_engine import api
-from iirl_engine.api import Abilities, Code, Concern, Failure, Judgement
+from iirl_engine.api import Abilities, Code, Concern, Failure, Judgement, Proposal
 from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.demonstrations import check
 
@@ -148,16 +148,17 @@ class Refiner(api.Refiner):
         count = len(repair.flaws)
         radii = np.full(count, 0.15)
         strengths = np.ones(count)
-        return [
-            Kernels(
-                id=f"r{context.round}-careful",
-                refiner=context.id,
-                round=context.round,
-                centers=repair.flaws.states,
-                radii=radii,
-                strengths=strengths,
-            )
-        ]
+        kernels = Kernels(
+            id=f"r{context.round}-careful",
+            refiner=context.id,
+            round=context.round,
+            centers=repair.flaws.states,
+            radii=radii,
+            strengths=strengths,
+        )
+        model = repair.model.with_corrections([kernels])
+        closed = int((model(repair.flaws.states) <= repair.floor).sum())
+        return Proposal([kernels], closes=closed)
 
 
 class Gate(api.Gate):
@@ -166,7 +167,8 @@ class Gate(api.Gate):
         worst = float(lost.max())
         ok = worst <= 0.5
         reason = "" if ok else f"a known-good state loses {worst:.3g}"
-        return Judgement(context.id, ok, {"worst": worst}, reason)
+        blames = tuple(correction.id for correction in candidate.corrections)
+        return Judgement(context.id, ok, {"worst": worst}, reason, blames or None)
 
 
 class Executor(api.Executor):

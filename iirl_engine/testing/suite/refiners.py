@@ -40,7 +40,7 @@ def proposed(subject: Subject, asked: Repair) -> Sequence[Correction]:
 def proposal(subject: Subject, asked: Repair) -> Proposal:
     """Return what the refiner proposes, with what it expects of it."""
     refiner = subject.build()
-    lacking = [need for need in refiner.needs if not NEEDS[need][1](asked.model)]
+    lacking = [n for n in refiner.needs if n not in NEEDS or not NEEDS[n][1](asked.model)]
     if lacking:
         raise NotApplicable(f"the known-answer worlds do not offer what it needs: {lacking}")
     said = refiner.propose(asked, subject.context())
