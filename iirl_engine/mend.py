@@ -336,7 +336,10 @@ class _Mending:
             return {}
         with torch.no_grad():
             view = released.view(torch.tensor(flaws.states[closed]))
-            most = torch.stack([c.suppression(view) for c in new]).argmax(dim=0).tolist()
+            taken = torch.stack([c.suppression(view) for c in new])
+        # What takes nothing off anywhere has changed the base reward itself.
+        base = next((i for i, own in enumerate(taken) if not own.any()), 0)
+        most = torch.where((taken > 0).any(dim=0), taken.argmax(dim=0), base).tolist()
         return {flaws.ids[row]: new[i].id for row, i in zip(closed, most, strict=True)}
 
     def _reasons(

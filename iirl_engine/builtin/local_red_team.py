@@ -85,9 +85,8 @@ def _balls(candidate: Candidate, evidence: Evidence) -> tuple[Array, Array, list
     closed = evidence.flaws.states[~(evidence.was_open & is_open)]
     centers, names = [closed], [""] * len(closed)
     radii = [np.full(len(closed), region_scale(candidate.model))]
-    width = candidate.model.width
     for correction in candidate.corrections:
-        if isinstance(correction, Kernels) and correction.centers.shape[1] == width:
+        if isinstance(correction, Kernels) and correction.space == "state":
             centers.append(correction.centers)
             # A Gaussian kernel has done its work at two standard deviations.
             reach = 1.0 if correction.profile == "wendland" else 2.0
