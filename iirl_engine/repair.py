@@ -46,7 +46,8 @@ class Repair:
     flaws
         Open, confirmed flaws, most urgent first.
     closed
-        `[c, d]` flaws that earlier corrections closed and that must stay closed.
+        `[c, d]` flaws that corrections have closed, those of refiners asked before in this round
+        too, and that must stay closed.
     known_good
         `[k, d]` states whose reward must be kept.
     original

@@ -546,6 +546,13 @@ CARELESS = {
     "expects too much": spoilt(
         "what-it-expects-comes-true", "refiner", "closes=closed", "closes=4 * closed + 1000"
     ),
+    "replaces all that is there": spoilt(
+        "what-it-replaces-is-not-missed",
+        "refiner",
+        CORRECTIONS,
+        "there = [c.id for c in repair.model.corrections]\n"
+        "if there: return api.Proposal(replaces=there)\n" + CORRECTIONS,
+    ),
     # Gates
     "blames a stranger": spoilt(
         "blame-falls-on-the-candidates-own-corrections",

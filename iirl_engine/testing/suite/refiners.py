@@ -9,6 +9,7 @@ import numpy as np
 
 from iirl_engine.audit import verify
 from iirl_engine.corrections.base import Correction
+from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.demonstrations import read_only
 from iirl_engine.propose import NEEDS
 from iirl_engine.records import AuditResult
@@ -87,7 +88,41 @@ def flaws_are_closed(subject: Subject) -> None:
         closed += int((mended(asked.flaws.states) <= FLOOR).sum())
         opened = world.is_flaw(probes, mended) & ~world.is_flaw(probes)
         require(not opened.any(), "what was no flaw becomes one")
+    if not closed and subject.target().tidies:
+        raise NotApplicable("it tidies corrections that the known-answer worlds do not have")
     require(closed > 0, "no flaw is closed")
+
+
+@check("refiner")
+def what_it_replaces_is_not_missed(subject: Subject) -> None:
+    """Asked about a reward with half of its flaws closed, it reopens none and keeps the cap."""
+    asked = repair(Flat())
+    states = asked.flaws.states
+    left = states[states[:, 0] < 0]
+    near = np.linalg.norm(left[:, None] - asked.known_good, axis=2).min(axis=1)
+    kernels = Kernels(
+        id="r1-closing",
+        refiner="closing",
+        round=1,
+        centers=left,
+        radii=np.minimum(near, 0.2),
+        strengths=np.full(len(left), 10.0),
+    )
+    model = asked.model.with_corrections([kernels])
+    is_open = model(states) > FLOOR
+    asked = attrs.evolve(
+        asked,
+        model=model,
+        flaws=asked.flaws.take(np.flatnonzero(is_open)),
+        closed=read_only(states[~is_open]),
+    )
+    said = proposal(subject, asked)
+    kept = [c for c in model.corrections if c.id not in said.replaces]
+    mended = model.evolve(corrections=(*kept, *said.corrections))
+    reopened = int((mended(asked.closed) > FLOOR).sum())
+    require(reopened == 0, f"{reopened} closed flaws reopen")
+    loss = float((asked.original - mended(asked.known_good)).max())
+    require(loss <= CAP + 1e-9, f"a known-good state loses {loss:.3g}")
 
 
 @check("refiner")

@@ -49,3 +49,9 @@ def iirl_refiners() -> Iterator[Offer]:
         f"{_OPTIONS}:EnclosingBallsOptions",
         "balls around groups of flaws, up to the nearest known-good state",
     )
+    yield Offer(
+        "merge",
+        "iirl_refiners.merge:Merge",
+        f"{_OPTIONS}:MergeOptions",
+        "fewer kernels in place of those of all rounds; nothing closed reopens",
+    )

@@ -58,8 +58,13 @@ class KernelLp(Refiner[KernelLpOptions]):
             return Proposal()
         now = repair.model(repair.known_good)
         allowed = np.maximum(self.options.max_loss - (repair.original - now) - _SLACK, 0.0)
-        balls, strengths = _kernels(
-            repair, allowed, now > allowed, self.options.max_corrections, context.generator()
+        balls, strengths = kernels_for(
+            repair.flaws.states,
+            repair,
+            allowed,
+            now > allowed,
+            self.options.max_corrections,
+            context.generator(),
         )
         kernels = Kernels(
             id=f"r{context.round}-{context.id}",
@@ -71,13 +76,20 @@ class KernelLp(Refiner[KernelLpOptions]):
         return _proposal(repair, kernels, allowed, self.options.max_corrections)
 
 
-def _kernels(
-    repair: Repair, allowed: Array, protected: Mask, most: int, generator: np.random.Generator
+def kernels_for(
+    flaws: Array,
+    repair: Repair,
+    allowed: Array,
+    protected: Mask,
+    most: int,
+    generator: np.random.Generator,
 ) -> tuple[Balls, Array]:
-    """Return the kernels' balls and strengths.
+    """Return balls and strengths of kernels that close flaws of the repair's model.
 
     Parameters
     ----------
+    flaws
+        `[m, d]`, m >= 1.
     allowed
         `[k]` suppression that each known-good state may still get.
     protected
@@ -86,12 +98,12 @@ def _kernels(
         Kernels at most.
     """
     good = Support(repair.known_good[protected] if protected.any() else repair.known_good)
-    gaps = good.distance(torch.tensor(repair.flaws.states)).numpy()
-    drawn = neighbourhood(repair, good.states, gaps, generator)
+    gaps = good.distance(torch.tensor(flaws)).numpy()
+    drawn = neighbourhood(repair.model, repair.floor, flaws, good.states, gaps, generator)
     spared = Spared(drawn.spared, repair.model(drawn.spared))
     domain = repair.model.domain
     least = _NARROWEST * float(np.linalg.norm(np.subtract(domain.high, domain.low)))
-    reported = generator.permutation(repair.flaws.states)
+    reported = generator.permutation(flaws)
     few = min(most, _FEW + _PER_FLAW * len(reported))
     balls = cover(reported, drawn.flawed, good, spared, _REACH, least, few, generator)
     covered = inside(drawn.flawed, balls.scaled(_REACH)).any(axis=0)

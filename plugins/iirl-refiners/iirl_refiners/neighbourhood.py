@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iirl_engine import Repair
+from iirl_engine import RewardModel
 from iirl_engine.support import Support
 
 Array = NDArray[np.float64]
@@ -33,34 +33,37 @@ class Neighbourhood(NamedTuple):
 
 
 def neighbourhood(
-    repair: Repair, good: Array, gaps: Array, generator: np.random.Generator
+    model: RewardModel,
+    floor: float,
+    flaws: Array,
+    good: Array,
+    gaps: Array,
+    generator: np.random.Generator,
 ) -> Neighbourhood:
     """Draw states where a correction may matter, and tell flawed from allowed ones.
 
-    Around flaws, around the `good [k, d]` states, one step beyond these, and anywhere; cut to the
-    domain, whose faces then are sampled too. `gaps [m]` are the distances of the flaws to the
-    nearest good state. Only endorsed states are returned.
+    Around the `flaws [m, d]`, around the `good [k, d]` states, one step beyond these, and
+    anywhere; cut to the domain, whose faces then are sampled too. `gaps [m]` are the distances
+    of the flaws to the nearest good state. Only endorsed states are returned.
     """
     drawn = np.concatenate(
         [
-            _around(repair.flaws.states, gaps, generator),
+            _around(flaws, gaps, generator),
             _around(
                 np.repeat(good, _AROUND_GOOD, axis=0),
                 np.full(_AROUND_GOOD * len(good), 2 * np.quantile(gaps, 0.25)),
                 generator,
             ),
             _beyond(good, generator),
-            _anywhere(repair, generator),
+            _anywhere(model, generator),
         ]
     )
-    domain = repair.model.domain
+    domain = model.domain
     drawn = generator.permutation(np.clip(drawn, domain.low, domain.high))
     with torch.no_grad():
-        forbidden = (repair.model.violation(torch.from_numpy(drawn)) > 0).numpy()
+        forbidden = (model.violation(torch.from_numpy(drawn)) > 0).numpy()
     flawed, spared = drawn[forbidden], drawn[~forbidden][:_SPARED]
-    return Neighbourhood(
-        *(states[repair.model(states) > repair.floor] for states in (flawed, spared))
-    )
+    return Neighbourhood(*(states[model(states) > floor] for states in (flawed, spared)))
 
 
 def _around(centers: Array, gaps: Array, generator: np.random.Generator) -> Array:
@@ -94,6 +97,6 @@ def _beyond(good: Array, generator: np.random.Generator) -> Array:
     return np.concatenate([beyond, beyond + moved * generator.standard_normal(beyond.shape)])
 
 
-def _anywhere(repair: Repair, generator: np.random.Generator) -> Array:
-    domain = repair.model.domain
-    return generator.uniform(domain.low, domain.high, (_ANYWHERE, repair.model.width))
+def _anywhere(model: RewardModel, generator: np.random.Generator) -> Array:
+    domain = model.domain
+    return generator.uniform(domain.low, domain.high, (_ANYWHERE, model.width))

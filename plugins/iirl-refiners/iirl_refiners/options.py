@@ -80,3 +80,16 @@ class EnclosingBallsOptions:
 
     max_corrections: int = option(500, ge=1, help="balls per round, the largest first")
     max_loss: float = option(0.10, ge=0.0, le=1.0, help=_MAX_LOSS)
+
+
+@attrs.frozen(kw_only=True)
+class MergeOptions:
+    """Options of refiner `merge`."""
+
+    max_loss: float = option(0.10, ge=0.0, le=1.0, help=_MAX_LOSS)
+    tolerance: float = option(
+        0.001,
+        ge=0.0,
+        le=1.0,
+        help="share of fresh flawed states, silent before, that may open; closed flaws never do",
+    )

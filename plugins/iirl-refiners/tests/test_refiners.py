@@ -24,10 +24,12 @@ from iirl_refiners.balls import Balls, Spared, cover, inside, profiles, touching
 from iirl_refiners.fades import Envelope, NormMask
 from iirl_refiners.greedy import KernelGreedy
 from iirl_refiners.lp import KernelLp
+from iirl_refiners.merge import Merge
 from iirl_refiners.options import (
     EnvelopeOptions,
     KernelGreedyOptions,
     KernelLpOptions,
+    MergeOptions,
     NormMaskOptions,
 )
 from iirl_refiners.program import Solution, pruned, reduced_costs, solve
@@ -375,3 +377,79 @@ def test_rewards_with_corrections_can_be_differentiated() -> None:
     states = torch.randn(20, 2, dtype=torch.float64, generator=generator) / 4
     states.requires_grad_(True)
     assert torch.autograd.gradcheck(mended, (states,))
+
+
+def greedily_mended(count: int = 400) -> Any:
+    """What refiner `merge` is asked: a reward whose flaws one kernel each has closed."""
+    asked = repair(world(), count=count)
+    refiner = KernelGreedy(KernelGreedyOptions(max_corrections=1000))
+    fade = Envelope(EnvelopeOptions()).propose(asked, CONTEXT)
+    model = asked.model.with_corrections([*proposed(refiner, asked), *fade])
+    is_open = model(asked.flaws.states) > FLOOR
+    return iirl.Repair(
+        model,
+        asked.flaws.take(np.flatnonzero(is_open)),
+        asked.flaws.states[~is_open],
+        asked.known_good,
+        asked.original,
+        FLOOR,
+    )
+
+
+def after(asked: Any, said: iirl.Proposal) -> iirl.RewardModel:
+    kept = [c for c in asked.model.corrections if c.id not in said.replaces]
+    return asked.model.evolve(corrections=(*kept, *said.corrections))
+
+
+def test_merged_kernels_are_fewer_and_reopen_nothing() -> None:
+    asked = greedily_mended()
+    (many, _) = asked.model.corrections
+    said = Merge(MergeOptions()).propose(asked, iirl.Context("refine", "merge", 0, 2))
+    assert said.replaces == (many.id,)
+    (few,) = said.corrections
+    assert few.count < many.count / 2
+    merged = after(asked, said)
+    assert (merged(asked.closed) <= FLOOR).all()
+    loss = asked.original - merged(asked.known_good)
+    assert loss.max() <= 0.10 + 1e-9
+    assert said.worst_loss == pytest.approx(loss.max())
+    assert said.mean_loss == pytest.approx(loss.mean())
+    still_open = merged(asked.flaws.states) > FLOOR
+    assert said.closes == (~still_open).sum()
+    fresh = np.random.default_rng(9).uniform(-1, 1, (20_000, 2))
+    silent = (asked.model(fresh) <= FLOOR) & (
+        asked.model.violation(torch.tensor(fresh)).numpy() > 0
+    )
+    assert silent.sum() > 5000
+    assert (merged(fresh[silent]) > FLOOR).mean() <= 0.005
+
+
+def test_what_fades_close_and_what_lifts_is_not_merged() -> None:
+    asked = greedily_mended()
+    fade = asked.model.corrections[-1]
+    lift = iirl.Kernels(
+        id="lift",
+        refiner="",
+        round=1,
+        centers=np.zeros((3, 2)),
+        radii=np.full(3, 0.1),
+        strengths=np.full(3, 0.1),
+        effect="lift",
+    )
+    for kept in ([fade], [lift]):
+        model = asked.model.evolve(corrections=kept)
+        said = Merge(MergeOptions()).propose(
+            iirl.Repair(model, asked.flaws, asked.closed, asked.known_good, asked.original, FLOOR),
+            CONTEXT,
+        )
+        assert said.corrections == said.replaces == ()
+
+
+def test_kernels_stay_where_the_cap_leaves_no_other() -> None:
+    """Known-good states have lost all that may be lost; what replaces kernels takes no more."""
+    asked = greedily_mended()
+    lost = asked.original - asked.model(asked.known_good)
+    said = Merge(MergeOptions(max_loss=0.0)).propose(asked, CONTEXT)
+    merged = after(asked, said)
+    assert (asked.original - merged(asked.known_good) <= lost + 1e-9).all()
+    assert (merged(asked.closed) <= FLOOR).all()
