@@ -227,7 +227,7 @@ class _Mending:
                 repair = Repair(
                     model=model,
                     flaws=left,
-                    closed=read_only(turn.flaws.states[~self._endorsed(model, turn.flaws)]),
+                    closed=read_only(turn.flaws.states[~self.trials.is_open(model, turn.flaws)]),
                     known_good=by.good.states,
                     original=by.good.original,
                     floor=self.floor,
