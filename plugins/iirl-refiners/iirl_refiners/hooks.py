@@ -55,3 +55,9 @@ def iirl_refiners() -> Iterator[Offer]:
         f"{_OPTIONS}:MergeOptions",
         "fewer kernels in place of those of all rounds; nothing closed reopens",
     )
+    yield Offer(
+        "sculpt",
+        "iirl_refiners.sculpt:SculptMapping",
+        f"{_OPTIONS}:SculptOptions",
+        "a monotone mapping of the base reward, fitted to verdicts everywhere and around flaws",
+    )

@@ -93,3 +93,13 @@ class MergeOptions:
         le=1.0,
         help="share of fresh flawed states, silent before, that may open; closed flaws never do",
     )
+
+
+@attrs.frozen(kw_only=True)
+class SculptOptions:
+    """Options of refiner `sculpt`."""
+
+    max_loss: float = option(0.10, ge=0.0, le=1.0, help=_MAX_LOSS)
+    regions: int = option(
+        32, ge=0, help="balls in which the mapping is sculpted by itself; 0: only everywhere"
+    )
