@@ -68,9 +68,9 @@ def learn(chain: Chain, data: Demonstrations) -> RewardModel:
     _check_negatives(chain, encoder, data)
     model = RewardModel(encoder, mapping, norms, data, _domain(chain, data), schedule=schedule)
     with torch.no_grad(), blame(chain.schedule, "weigh the demonstrations"):
-        weighed = _weighed(model, data)
+        weights = weighed(model, data)
     with blame(chain.encoder, "learn from the demonstrations"):
-        encoder.fit(weighed, _context(chain, "encoder", chain.encoder))
+        encoder.fit(weights, _context(chain, "encoder", chain.encoder))
         with torch.no_grad():
             loss = encoder.encode(torch.tensor(data.states)).loss
         if not isinstance(loss, torch.Tensor):
@@ -133,7 +133,7 @@ def _check_negatives(chain: Chain, encoder: Encoder[Any], data: Demonstrations) 
         )
 
 
-def _weighed(model: RewardModel, data: Demonstrations) -> Demonstrations:
+def weighed(model: RewardModel, data: Demonstrations) -> Demonstrations:
     """Return demonstrations whose weights are multiplied by β(s, t), of negatives by β(s, 0)."""
     t = np.zeros(len(data.states)) if data.t is None else np.maximum(data.t - data.t.min(), 0)
     weights = model.strength(torch.tensor(data.states), torch.tensor(t))

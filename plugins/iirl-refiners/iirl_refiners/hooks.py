@@ -61,3 +61,9 @@ def iirl_refiners() -> Iterator[Offer]:
         f"{_OPTIONS}:SculptOptions",
         "a monotone mapping of the base reward, fitted to verdicts everywhere and around flaws",
     )
+    yield Offer(
+        "unlearn",
+        "iirl_refiners.unlearn:Unlearn",
+        f"{_OPTIONS}:UnlearnOptions",
+        "demonstrations are forgotten, as though never seen: those named, or those behind flaws",
+    )

@@ -103,3 +103,23 @@ class SculptOptions:
     regions: int = option(
         32, ge=0, help="balls in which the mapping is sculpted by itself; 0: only everywhere"
     )
+    max_loss: float = option(0.10, ge=0.0, le=1.0, help=_MAX_LOSS)
+
+
+@attrs.frozen(kw_only=True)
+class UnlearnOptions:
+    """Options of refiner `unlearn`."""
+
+    rows: tuple[int, ...] | None = option(
+        None, help="rows of the demonstrations to forget; by default those behind open flaws"
+    )
+    episodes: tuple[int, ...] | None = option(
+        None, help="episodes of the demonstrations to forget, besides the rows"
+    )
+    most: float = option(
+        0.05, gt=0.0, lt=1.0, help="share of the demonstrations that may be forgotten unasked"
+    )
+    refit: bool = option(
+        False, help="fit anew on the rest where the encoder cannot unlearn exactly"
+    )
+    max_loss: float = option(0.10, ge=0.0, le=1.0, help=_MAX_LOSS)
