@@ -103,7 +103,6 @@ class SculptOptions:
     regions: int = option(
         32, ge=0, help="balls in which the mapping is sculpted by itself; 0: only everywhere"
     )
-    max_loss: float = option(0.10, ge=0.0, le=1.0, help=_MAX_LOSS)
 
 
 @attrs.frozen(kw_only=True)
