@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save
 
 import iirl_engine as iirl
 from iirl_auditors.adversarial.options import TamperOptions
-from iirl_auditors.adversarial.tamper import Tamper, backdated, rewritten, unexplained
+from iirl_auditors.adversarial.tamper import Tamper, backdated, left_away, rewritten, unexplained
 from iirl_engine.audit import AuditJob, run_audit
 from iirl_engine.cli import main
 from iirl_engine.corrections.kernels import Kernels
@@ -165,10 +165,15 @@ def test_a_release_that_does_more_than_add_corrections_is_told() -> None:
     less = Released(2, 3, {"encoder": "a", "correction.y": "2"})
     other = Released(2, 3, {"encoder": "b", "correction.x": "1", "correction.y": "2"})
     assert list(rewritten([first, more])) == []
-    for last in (less, other):
+    changed = Released(2, 3, {"encoder": "a", "correction.x": "9", "correction.y": "2"})
+    for last in (changed, other):
         ((kind, text),) = rewritten([first, more, last])
         assert kind == "rewritten-history"
         assert text.endswith("not so 0002.")
+        assert left_away([first, more, last]) == []
+    # Others may stand in for a correction: that is told, and rewrites nothing.
+    assert list(rewritten([first, more, less])) == []
+    assert left_away([first, more, less]) == ["x"]
 
 
 def test_a_correction_that_claims_another_round_is_told() -> None:

@@ -24,7 +24,9 @@ class Tamper(Auditor[TamperOptions]):
 
     A part that no release explains is a grave concern: encoder, mapping, norms, domain or
     demonstrations that are not those of the newest release, a correction that was released by
-    nobody, changed since, or lost, and a history in which releases do more than add corrections.
+    nobody, changed since, or lost, and a history in which releases do more than add corrections
+    or leave some away. Corrections that were left away, because others stand in for them or
+    somebody removed them, are a concern that is not grave.
     One query makes sure that the reward can be evaluated at all. Whoever can rewrite the
     knowledge base, too, goes unseen.
     """
@@ -52,6 +54,12 @@ class Tamper(Auditor[TamperOptions]):
             last = target.history[-1].number
             text = f"{what} (record: release {last:04d})"
             yield Concern(kind, text, {"releases": len(target.history)}, grave=True)
+        if gone := left_away(target.history):
+            yield Concern(
+                "removed-correction",
+                f"Released once, and no longer part of the newest release: {', '.join(gone)}.",
+                {"corrections": len(gone)},
+            )
 
 
 def unexplained(found: Mapping[str, str], known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -76,17 +84,34 @@ def unexplained(found: Mapping[str, str], known: Mapping[str, str]) -> Iterator[
 
 
 def rewritten(history: Sequence[Released]) -> Iterator[tuple[str, str]]:
-    """Yield (kind, sentence) where a release does more than add corrections to the one before."""
+    """Yield (kind, sentence) where a release changes what the one before it holds.
+
+    It may add corrections, and leave some away; all else it has to keep.
+    """
     pairs = itertools.pairwise(history)
     if broken := [
         f"{later.number:04d}"
         for earlier, later in pairs
-        if any(later.fingerprints.get(part) != told for part, told in earlier.fingerprints.items())
+        if any(
+            later.fingerprints.get(part, told if part.startswith(_CORRECTION) else None) != told
+            for part, told in earlier.fingerprints.items()
+        )
     ]:
         yield (
             "rewritten-history",
             f"A release keeps what the one before it holds; not so {', '.join(broken)}.",
         )
+
+
+def left_away(history: Sequence[Released]) -> list[str]:
+    """Return the ids of corrections that some release holds and the newest does not."""
+    newest = history[-1].fingerprints
+    parts = dict.fromkeys(part for released in history for part in released.fingerprints)
+    return [
+        part.removeprefix(_CORRECTION)
+        for part in parts
+        if part.startswith(_CORRECTION) and part not in newest
+    ]
 
 
 def backdated(
