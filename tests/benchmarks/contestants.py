@@ -28,14 +28,15 @@ from iirl_engine.records import Suspects
 from iirl_engine.registry import Registry
 from iirl_engine.target import BudgetExceeded, Target
 
-# Searched is what lies farther from the training states than the task's delta; what is returned
-# lies a tenth farther: the truth is a distance to more expert states than an auditor has.
-MARGIN, CLEAR = 1.0, 1.1
+# The truth is a distance to more expert states than an auditor has. What is returned lies farther
+# from the training states than delta by the spacing of expert states, the largest distance of so
+# many training states to the next one.
+LOOKED_AT = 512
 # The chain that the documentation recommends, with each auditor's share of the budget.
 DEFAULT: tuple[tuple[str, float], ...] = (
     ("correction-probe", 0.05),
-    ("fixed-point", 0.85),
-    ("preimage", 0.9),
+    ("fixed-point", 0.95),
+    ("preimage", 0.5),
     ("pgd", 1.0),
 )
 
@@ -107,6 +108,9 @@ class _Far(Norm[None]):
         distance: Tensor = self._support.distance(states)
         return distance - self._boundary
 
+    def reach(self) -> float:
+        return self._boundary
+
     def restore(self, tensors: Mapping[str, Tensor], demonstrations: Any) -> None: ...
 
 
@@ -129,7 +133,7 @@ def reward_model(task: Any, oracle: Any) -> RewardModel:
                 profile="gaussian",
             ),
         )
-    norms = {"support": _Far(MARGIN * task.delta, data.support)}
+    norms = {"support": _Far(task.delta, data.support)}
     return RewardModel(_Oracle(oracle), _Exp(None), norms, data, domain, corrections)
 
 
@@ -163,10 +167,17 @@ def audited(
             except BudgetExhausted:  # the oracle says so as soon as nothing is left
                 break
         states = torch.cat(found)
-        clear = model.demonstrations.support.distance(states) > CLEAR * task.delta
+        clear = model.demonstrations.support.distance(states) > task.delta + spacing(model)
         return states[clear].numpy().astype(np.float32)
 
     return run
+
+
+def spacing(model: RewardModel) -> float:
+    """Return how far an expert state may lie from all those that the auditor knows."""
+    some = torch.tensor(model.demonstrations.states[:LOOKED_AT])
+    apart, _ = model.demonstrations.support.neighbours(some, 2)
+    return float(apart[:, 1].max())
 
 
 def _states(auditor: Any, target: Target, context: Context) -> Iterator[Tensor]:

@@ -200,3 +200,28 @@ def test_a_search_finds_what_is_far_where_the_reward_underflows() -> None:
     result = run_audit(AuditJob(Pgd(PgdOptions(budget=8000)), model, 0.01, context))
     (verified,) = verify([result], model, 0.01, ())
     assert len(verified.new) > 0
+
+
+def test_a_search_that_lingers_goes_on_from_its_flaw() -> None:
+    context = iirl.Context("audit", "pgd", 0, 1)
+
+    def found(linger: int) -> Any:
+        options = PgdOptions(budget=8000, linger=linger)
+        return run_audit(AuditJob(Pgd(options), peaks(), 0.01, context)).states
+
+    stops, lingers = found(0), found(8)
+    assert len(lingers) > len(stops) > 0
+    # Both begin alike, and what comes after a flaw is near it.
+    assert np.array_equal(lingers[0], stops[0])
+    assert np.linalg.norm(lingers - PEAKS[1].numpy(), axis=1).max() < 0.1
+
+
+def test_starts_around_fill_a_ball_in_units_of_the_domain() -> None:
+    asked = target()
+    portfolio = Starts(asked, torch.Generator().manual_seed(0))
+    states, kind = portfolio.draw(4000)
+    away = torch.linalg.vector_norm(states[kind == KINDS.index("around")], dim=1)
+    radius = 0.3 * 2.0
+    assert away.max() <= radius + 0.05
+    # Half of a ball's volume lies beyond 0.79 of its radius.
+    assert (away > 0.5 ** (1 / 3) * radius).double().mean() == pytest.approx(0.5, abs=0.06)

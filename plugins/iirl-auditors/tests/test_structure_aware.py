@@ -130,17 +130,66 @@ def test_the_decoders_image_off_the_support_is_endorsed(mixture: RewardModel) ->
         assert len(verified.new) > 0
 
 
-def test_in_few_features_autoencoders_are_left_alone(mixture: RewardModel) -> None:
-    target = Target(mixture, FLOOR, 100)
-    read = readable(target)
+def test_codes_no_narrower_than_states_give_way_to_states(mixture: RewardModel) -> None:
+    read = readable(Target(mixture, FLOOR, 100))
     assert read is not None
     assert read[1] == (4 if mixture.encoder.options.experts == 1 else WIDTH)
-    data = check(mixture.demonstrations.states[:, :4])
-    encoder = MoeAutoencoder(MoeAutoencoderOptions(experts=1, bottleneck=2, steps=1))
+
+
+def curve() -> RewardModel:
+    """An autoencoder of a curve in three features, with codes as wide as a state."""
+    t = np.random.default_rng(0).uniform(-1, 1, (600, 1))
+    data = check(np.sin(t * np.linspace(1, 3, 3) + np.arange(3)))
+    encoder = MoeAutoencoder(MoeAutoencoderOptions(experts=1, bottleneck=2, steps=300))
     encoder.fit(data, iirl.Context("encoder", "moe", 0, 0))
-    domain = Domain((-3.0,) * 4, (3.0,) * 4)
-    few = RewardModel(encoder, mixture.mapping, {}, data, domain)
-    assert readable(Target(few, FLOOR, 100)) is None
+    mapping = Exp(ExpOptions())
+    with torch.no_grad():
+        loss = encoder.encode(torch.tensor(data.states)).loss
+    mapping.fit(loss, iirl.Context("mapping", "exp", 0, 0))
+    norm = SupportNorm(SupportOptions(boundary=0.2))
+    norm.fit(data, iirl.Context("norm", "support", 0, 0))
+    domain = Domain((-3.0,) * 3, (3.0,) * 3)
+    return RewardModel(encoder, mapping, {"support": norm}, data, domain)
+
+
+class TestInFewFeatures:
+    def test_fixed_points_are_found_with_a_share_of_the_budget(self) -> None:
+        model = curve()
+        result = audit(FixedPoint, FixedPointOptions(budget=3000), model)
+        (verified,) = verify([result], model, FLOOR, ())
+        assert len(verified.new) == len(np.unique(result.states, axis=0)) > 0
+        assert result.queries <= 1800
+
+    @pytest.mark.parametrize(
+        ("cls", "options"),
+        [
+            (Preimage, PreimageOptions(budget=3000)),
+            (DecoderImage, DecoderImageOptions(budget=3000)),
+        ],
+    )
+    def test_the_other_readers_leave_it_to_searches(self, cls: Any, options: Any) -> None:
+        result = audit(cls, options, curve())
+        assert result.status == "clean"
+        assert result.queries <= 2
+
+
+def test_what_is_asked_about_first_lies_two_scales_apart(mixture: RewardModel) -> None:
+    target = Target(mixture, FLOOR, 1000)
+    read = readable(target)
+    assert read is not None
+    candidates = Candidates(target, read[0], np.random.default_rng(0))
+    # On a line away from all experts: of each place one, then those in between.
+    states = torch.full((40, WIDTH), 2.9, dtype=torch.float64)
+    states[:, 0] = torch.linspace(-2.9, 2.9, 40, dtype=torch.float64)
+    candidates.states, candidates.errors = states, torch.zeros(40, dtype=torch.float64)
+    batches = []
+    ask = target.reward
+    target.reward = lambda asked: batches.append(asked) or ask(asked)  # type: ignore[method-assign]
+    list(candidates.report())
+    apart = torch.cdist(batches[0], batches[0]) + torch.eye(len(batches[0])) * 100
+    assert len(batches[0]) >= 5
+    assert (apart > 2 * target.scale).all()
+    assert sum(map(len, batches)) > len(batches[0])
 
 
 def test_the_limit_parts_what_is_endorsed_from_what_is_not() -> None:

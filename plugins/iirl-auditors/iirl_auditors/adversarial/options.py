@@ -18,6 +18,7 @@ class PgdOptions:
     step_size: float = option(
         0.025, gt=0.0, le=1.0, help="first step, as a share of the domain's width"
     )
+    linger: int = option(8, ge=0, help="steps that a search goes on after its first flaw")
     rule: Literal["adam", "l2", "linf"] = option("adam", help="how a gradient becomes a step")
 
 

@@ -22,8 +22,10 @@ _MEAN, _SQUARE = 0.9, 0.999
 
 
 class Pgd(Auditor[PgdOptions]):
-    """Climbs from many starts at once; who finds a flaw, or has used up its steps, starts anew.
+    """Climbs from many starts at once; who has used up its steps starts anew.
 
+    A search that finds a flaw goes on for a few steps: what drives it on, towards more reward or
+    farther off, leads it through the small flaws that lie together along the boundary of a norm.
     The objective wants the reward above the floor and a norm violated (Madry et al. 2018, with a
     distance term); its steps are Adam's (`rule = "adam"`), or of one length in the norm L2 or Linf,
     and shrink linearly over each search's own steps.
@@ -39,23 +41,26 @@ class Pgd(Auditor[PgdOptions]):
         margins, portfolio = Margins(target), Starts(target, generator)
         width = target.high - target.low
         states, kind = portfolio.draw(count)
-        age = torch.zeros(count, dtype=torch.int64)
+        steps = self.options.steps
+        age, end = torch.zeros(count, dtype=torch.int64), torch.full((count,), steps)
         mean, square = torch.zeros_like(states), torch.zeros_like(states)
         while target.remaining >= 2:
-            states, kind, age = (x[: target.remaining // 2] for x in (states, kind, age))
+            states, kind, age, end = (x[: target.remaining // 2] for x in (states, kind, age, end))
             mean, square = mean[: len(states)], square[: len(states)]
             _, uphill, flaw = margins(states)
             if flaw.any():
-                portfolio.found(states[flaw], kind[flaw])
+                first = flaw & (end == steps)
+                portfolio.found(states[first], kind[first])
                 yield states[flaw]
             age += 1
-            left = (1 - age / self.options.steps).clamp(min=0.07)[:, None]
+            end = torch.where(flaw, torch.minimum(end, age + self.options.linger), end)
+            left = (1 - age / steps).clamp(min=0.07)[:, None]
             step, mean, square = direction(uphill * width, mean, square, age, self.options.rule)
             states = states + self.options.step_size * left * width * step
             states = states.clamp(target.low, target.high)
-            done = flaw | (age >= self.options.steps)
+            done = age >= end
             states[done], kind[done] = portfolio.draw(int(done.sum()))
-            age[done], mean[done], square[done] = 0, 0.0, 0.0
+            age[done], end[done], mean[done], square[done] = 0, steps, 0.0, 0.0
 
 
 def direction(

@@ -8,16 +8,19 @@ from torch import Tensor
 from iirl_auditors.spread import reach
 from iirl_engine.target import Target
 
-KINDS = ("uniform", "shell", "expert")
+KINDS = ("uniform", "around", "shell")
 # Least share of the starts that a kind gets.
 _FLOOR = 0.1
+# Radius of the ball `around` an expert state, in units of the domain's width.
+_RADIUS = 0.3
 
 
 class Starts:
     """Draws starts of three kinds, more of the kind that leads to more new places per start.
 
-    `uniform` in the domain, the only kind that sees flaws far from all support; on a `shell` around
-    the support, one to three reaches away; at an `expert` state, with little noise.
+    `uniform` in the domain, the only kind that sees flaws far from all support; uniform in a ball
+    `around` an expert state, in units of the domain's width; on a `shell` around the support, one
+    to three reaches away.
     """
 
     def __init__(self, target: Target, generator: torch.Generator) -> None:
@@ -41,12 +44,17 @@ class Starts:
         outward = torch.randn(count, len(target.low), dtype=torch.float64, generator=generator)
         outward = outward / torch.linalg.vector_norm(outward, dim=1, keepdim=True)
         away = 1 + 2 * torch.rand(count, dtype=torch.float64, generator=generator)
-        away = torch.where(kind == KINDS.index("shell"), away, 0.1) * self.reach
-        around = self._expert[rows] + away[:, None] * outward
+        away = away * self.reach
+        share = torch.rand(count, dtype=torch.float64, generator=generator)
+        radius = _RADIUS * share ** (1 / len(target.low))
+        width = target.high - target.low
+        offset = torch.where(
+            (kind == KINDS.index("around"))[:, None], radius[:, None] * width, away[:, None]
+        )
         drawn = torch.where(
             (kind == KINDS.index("uniform"))[:, None],
-            target.low + uniform * (target.high - target.low),
-            around,
+            target.low + uniform * width,
+            self._expert[rows] + offset * outward,
         )
         self._drawn += torch.bincount(kind, minlength=len(KINDS))
         return drawn.clamp(target.low, target.high), kind

@@ -21,7 +21,7 @@ from iirl_engine.target import Target
 _PER_ANCHOR = 1.5
 # Candidates nearer than this share of the reach are one.
 _TWIN = 0.15
-# In so few features nothing is gained by reading autoencoders.
+# In so few features codes are hardly narrower than states.
 _FEW = 4
 # Queries, at first and then after each batch, that find out which errors are endorsed.
 _FIRST, _LATER = 12, 3
@@ -59,7 +59,8 @@ class Candidates:
         self._noted: list[tuple[Tensor, Tensor, Tensor, int]] = []
         self._asked_error = torch.empty(0, dtype=torch.float64)
         self._endorsed = torch.empty(0, dtype=torch.bool)
-        self._batch: list[tuple[Tensor, Tensor]] = []
+        self._samples: list[tuple[Tensor, Tensor]] = []
+        self._batch: list[tuple[Tensor, Tensor, Tensor]] = []
         self._reported = torch.empty((0, width), dtype=torch.float64)
         self._farthest: dict[int, float] = {}
         self.anchors = torch.empty(0, dtype=torch.int64)
@@ -110,7 +111,7 @@ class Candidates:
         error = wrong.square().mean(dim=1)
         small = error <= self.limit
         some = torch.linspace(0, len(states) - 1, min(len(states), 8)).long()
-        self._batch.append((states[some], error[some]))
+        self._samples.append((states[some], error[some]))
         rows = (small & self._inside(states)).nonzero()[:, 0]
         self._noted.extend((states[r], error[r], codes[r], expert) for r in rows.tolist())
         return small if self.limit < torch.inf else torch.zeros_like(small)
@@ -118,16 +119,23 @@ class Candidates:
     def settle(self) -> None:
         """Make candidates of what was noted, as far as norms forbid it and it is new."""
         noted, self._noted = self._noted, []
-        if not noted:
+        samples, self._samples = self._samples, []
+        if not samples:
             return
-        states = torch.stack([state for state, _, _, _ in noted])
+        states = torch.cat([self.states[:0], *(state[None] for state, _, _, _ in noted)])
         twin = _TWIN * self.reach
         rows = (torch.cdist(states, self.states) > twin).all(dim=1).nonzero()[:, 0]
         rows = rows[thinned(states[rows], twin)]
-        rows = rows[self.target.violation(states[rows]) > 0] if len(rows) else rows
+        sampled, error = (torch.cat(parts) for parts in zip(*samples, strict=True))
+        known = torch.isfinite(error)
+        sampled, error = sampled[known], error[known]
+        # Asked of the norms together: a call costs more than a few states in it.
+        forbidden = self.target.violation(torch.cat([states[rows], sampled])) > 0
+        self._batch.append((sampled, error, forbidden[len(rows) :]))
+        rows = rows[forbidden[: len(rows)]]
         kept = [noted[row] for row in rows.tolist()]
         error = states.new_tensor([float(error) for _, error, _, _ in kept])
-        self._batch.append((states[rows], error))
+        self._batch.append((states[rows], error, torch.ones(len(rows), dtype=torch.bool)))
         before = len(self.states)
         far = (torch.cdist(states[rows], self.states[self.anchors]) > self.reach).all(dim=1)
         apart = thinned(states[rows][far], self.reach)
@@ -144,10 +152,8 @@ class Candidates:
         self.settle()
         if not self._batch:
             return
-        states, error = (torch.cat(parts) for parts in zip(*self._batch, strict=True))
+        states, error, forbidden = (torch.cat(parts) for parts in zip(*self._batch, strict=True))
         self._batch.clear()
-        known = torch.isfinite(error)
-        states, error = states[known], error[known]
         order = error.argsort()
         first = not len(self._asked_error)
         if first or self.limit == torch.inf:
@@ -155,11 +161,10 @@ class Candidates:
             rows = order[torch.linspace(0, len(order) - 1, count).long()]
         else:
             rows = (error - self.limit).abs().argsort()[:_LATER]
-        yield from self._ask(states[rows], error[rows])
+        yield from self._ask(states[rows], error[rows], forbidden[rows])
         if not len(self._reported):  # the first flaw is worth knowing early
-            order = order[:64]
-            rows = order[self.target.violation(states[order]) > 0][:2]
-            yield from self._ask(states[rows], error[rows])
+            rows = order[forbidden[order]][:2]
+            yield from self._ask(states[rows], error[rows], forbidden[rows])
         self.limit = limit(self._asked_error, self._endorsed)
 
     def report(self) -> Iterator[Tensor]:
@@ -167,22 +172,22 @@ class Candidates:
         self.settle()
         asked = torch.cdist(self.states, self._reported) <= _TWIN / 2 * self.reach
         left = self.states[~asked.any(dim=1) & (self.errors <= self.limit)]
-        for apart in (2.02 * self.reach, self.reach, 0.5 * self.reach, 0.0):
-            if not len(left):
-                return
-            rows = spread(left, apart, self.generator)[: self.target.remaining]
-            yield from self._ask(left[rows], None)
+        # Flaws two scales apart are of different regions, and different surroundings.
+        for share in (2.02, 1.0, 0.5, 0.25):
+            apart = share * self.target.scale
+            far = (torch.cdist(left, self._reported) > apart).all(dim=1).nonzero()[:, 0]
+            if not len(far):
+                continue
+            rows = far[spread(left[far], apart, self.generator)]
+            yield from self._ask(left[rows], None, torch.ones(len(rows), dtype=torch.bool))
             gone = torch.zeros(len(left), dtype=torch.bool)
             gone[rows] = True
             left = left[~gone]
-            if len(left) and apart:
-                far = torch.cdist(left, self._reported) > 0.5 * apart
-                left = left[far.all(dim=1)]
 
     def _inside(self, states: Tensor) -> Tensor:
         return ((states >= self.target.low) & (states <= self.target.high)).all(dim=1)
 
-    def _ask(self, states: Tensor, error: Tensor | None) -> Iterator[Tensor]:
+    def _ask(self, states: Tensor, error: Tensor | None, forbidden: Tensor) -> Iterator[Tensor]:
         states = states[: self.target.remaining]
         if not len(states):
             return
@@ -190,7 +195,7 @@ class Candidates:
         if error is not None:
             self._asked_error = torch.cat([self._asked_error, error[: len(states)]])
             self._endorsed = torch.cat([self._endorsed, endorsed])
-        flaws = states[endorsed & self._inside(states) & (self.target.violation(states) > 0)]
+        flaws = states[endorsed & forbidden[: len(states)] & self._inside(states)]
         self._reported = torch.cat([self._reported, flaws])
         if len(flaws):
             yield flaws
@@ -218,18 +223,23 @@ class Reconstruction(Autoencoders):
         return code
 
 
-def readable(target: Target) -> tuple[Autoencoders, int] | None:
-    """Return the encoder's autoencoders and the width of a code; None where they are of no use.
+def few(target: Target) -> bool:
+    """Return whether a state has up to four features, where a search by gradients sees as much."""
+    return len(target.low) <= _FEW
 
-    That is without any, and in up to four features, where a search sees as much. With a code no
-    narrower than a state, states are searched instead of codes. Costs two queries; one of them asks
-    for a reward, so that one that cannot be evaluated is never called clean for want of experts.
+
+def readable(target: Target) -> tuple[Autoencoders, int] | None:
+    """Return the encoder's autoencoders and the width of a code; None where there are none.
+
+    With a code no narrower than a state, states are searched instead of codes. Costs two queries;
+    one of them asks for a reward, so that one that cannot be evaluated is never called clean for
+    want of experts.
     """
     one = torch.tensor(target.demonstrations.states[:1])
     target.reward(one)
     experts = target.autoencoders()
     width = len(target.low)
-    if experts is None or not target.remaining or width <= _FEW:
+    if experts is None or not target.remaining:
         return None
     code = experts.code(one, 0).shape[1]
     return (experts, code) if code < width else (Reconstruction(experts), width)

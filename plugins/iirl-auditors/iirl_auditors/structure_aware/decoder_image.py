@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from iirl_auditors.structure_aware.candidates import NO_EXPERTS, readable
+from iirl_auditors.structure_aware.candidates import NO_EXPERTS, few, readable
 from iirl_auditors.structure_aware.options import DecoderImageOptions
 from iirl_engine import Auditor, Context
 from iirl_engine.api import Autoencoders
@@ -26,15 +26,16 @@ class DecoderImage(Auditor[DecoderImageOptions]):
     """Decodes codes drawn from the range of the demonstrations' codes, inflated more and less.
 
     Every state with a small error lies near the image of a decoder, which has few dimensions. Does
-    nothing when the encoder has no autoencoders.
+    nothing when the encoder has no autoencoders, and in up to four features.
     """
 
     family: Family = "adversarial"
     blind_to: ClassVar = NO_EXPERTS
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
-        experts = target.autoencoders() if readable(target) else None
-        if experts is None:
+        read = readable(target)
+        experts = target.autoencoders()
+        if read is None or experts is None or few(target):
             return
         generator = context.torch_generator()
         expert_states = torch.tensor(target.demonstrations.states)

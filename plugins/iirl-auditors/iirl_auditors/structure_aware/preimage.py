@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from iirl_auditors.structure_aware.candidates import NO_EXPERTS, Candidates, Enough, readable
+from iirl_auditors.structure_aware.candidates import NO_EXPERTS, Candidates, Enough, few, readable
 from iirl_auditors.structure_aware.options import PreimageOptions
 from iirl_auditors.structure_aware.valleys import jacobians
 from iirl_engine import Auditor, Context
@@ -27,7 +27,7 @@ _FEWEST, _MOST = 8, 64
 class Preimage(Auditor[PreimageOptions]):
     """Solves for states without error from uniform starts, with every autoencoder in turn.
 
-    Does nothing when the encoder has no autoencoders.
+    Does nothing when the encoder has no autoencoders, and in up to four features.
     """
 
     family: Family = "adversarial"
@@ -35,7 +35,7 @@ class Preimage(Auditor[PreimageOptions]):
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
         read = readable(target)
-        if read is None:
+        if read is None or few(target):
             return
         experts, _ = read
         generator = context.torch_generator()
