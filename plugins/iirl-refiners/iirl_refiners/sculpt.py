@@ -7,6 +7,7 @@ then, for what stays open, within balls around groups of flaws, where fewer stat
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import attrs
@@ -39,15 +40,14 @@ class SculptMapping(Refiner[SculptOptions]):
 
     def propose(self, repair: Repair, context: Context) -> Proposal:
         verdicts = _Verdicts(repair, self.options.max_loss)
-        everywhere = verdicts.sculpted(repair.model, f"r{context.round}-{context.id}-all", context)
+        everywhere = verdicts.sculpted(repair.model, context)
         first = repair.model.with_corrections(everywhere)
         best, found = first, everywhere
         regions = 1
         while regions <= self.options.regions and verdicts.open(best).any():
             model, added = first, list[Sculpt]()
-            for number, group in enumerate(verdicts.groups(first, regions)):
-                name = f"r{context.round}-{context.id}-{number}"
-                new = verdicts.sculpted(model, name, context, group)
+            for group in verdicts.groups(first, regions):
+                new = verdicts.sculpted(model, context, group)
                 model = model.with_corrections(new)
                 added.extend(new)
             if verdicts.open(model).sum() < verdicts.open(best).sum():
@@ -78,7 +78,7 @@ class _Verdicts:
             yield rows[labels == label]
 
     def sculpted(
-        self, model: RewardModel, name: str, context: Context, group: Array | None = None
+        self, model: RewardModel, context: Context, group: Array | None = None
     ) -> list[Sculpt]:
         """Return the correction that closes what it can of a group of flaws, of all without one.
 
@@ -96,17 +96,23 @@ class _Verdicts:
                 return []
             ball = dict(zip(("center", "inner", "outer"), placed, strict=True))
             whole = Sculpt(id="u", refiner="u", round=0, knots=[0, 1], values=[0, 0], **ball)
-            share = whole.share(torch.from_numpy(repair.known_good)).numpy()
+            share = whole.share(torch.tensor(repair.known_good)).numpy()
         flawed = repair.flaws.states[rows]
-        base = model.base(torch.from_numpy(flawed)).detach().numpy()
+        base, good = (
+            model.base(torch.tensor(states)).detach().numpy()
+            for states in (flawed, repair.known_good)
+        )
         # A little below the floor, so that the neighbourhood closes, too.
         most = base - model(flawed) + repair.floor / 2
-        good = model.base(torch.from_numpy(repair.known_good)).detach().numpy()
         asked = objects & (share > 0)
         fitted = fit_mapping(base, most, good[asked], share[asked], allowed[asked])
         if fitted is None:
             return []
         knots, values = fitted
+        # It may be asked more than once a round.
+        taken = {correction.id for correction in model.corrections}
+        names = (f"r{context.round}-{context.id}-{number}" for number in itertools.count())
+        name = next(name for name in names if name not in taken)
         where = {"id": name, "refiner": context.id, "round": context.round}
         return [Sculpt(**where, knots=knots, values=values, **ball)]
 

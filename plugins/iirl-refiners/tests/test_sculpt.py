@@ -123,6 +123,18 @@ def test_losses_count_since_release_0() -> None:
     assert (repair.original - mended(LINE)).max() <= 0.10
 
 
+def test_it_can_be_asked_twice_a_round() -> None:
+    repair = asked(model_of(high), FAR, LINE)
+    half = asked(repair.model, FAR[:1], LINE)
+    model = repair.model.with_corrections(propose(half).corrections)
+    again = iirl.Repair(
+        model, repair.flaws, repair.closed, repair.known_good, repair.original, FLOOR
+    )
+    assert (model(FAR) > FLOOR).any()
+    mended = model.with_corrections(propose(again).corrections)
+    assert (mended(FAR) <= FLOOR).all()
+
+
 def test_one_seed_proposes_the_same() -> None:
     first, second = (propose(asked(model_of(high), FAR, LINE)) for _ in range(2))
     for one, other in zip(first.corrections, second.corrections, strict=True):
