@@ -238,10 +238,10 @@ def _shown(value: object) -> str:
 
 
 def _file(folder: Path, value: str) -> tuple[str, bool]:
-    """Return the absolute path of a file, and whether there is one."""
+    """Return the absolute path of a file, and whether there is one; a last / means a folder."""
     try:
         file = (folder / value).resolve()
-        return str(file), file.is_file()
+        return str(file), file.is_dir() if value.endswith("/") else file.is_file()
     except (OSError, ValueError, RuntimeError):  # no path at all, or links in a circle
         return _shown(value), False
 
