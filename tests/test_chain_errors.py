@@ -283,6 +283,16 @@ def test_a_relative_path_starts_at_the_folder_of_the_chain_file(
     assert read_chain(Path("..") / file.name).source.options.path == str(tmp_path / "demos.csv")
 
 
+def test_a_path_that_ends_in_a_slash_names_a_folder(tmp_path: Path) -> None:
+    file = tmp_path / "chain.toml"
+    gates = [{"use": "ordering", "path": "policies/"}]
+    file.write_text(tomli_w.dumps(VALID | {"gate": gates}))
+    with pytest.raises(ChainError, match="there is no such file"):
+        read_chain(file)
+    (tmp_path / "policies").mkdir()
+    assert read_chain(file).gates[0].options.path == str(tmp_path / "policies")
+
+
 def test_no_error_hands_control_characters_to_a_terminal() -> None:
     told = "\x1b[2J\x07\nend\u202e"
     error = UsageError(told, where=told, got=told, known=[told], next_step=told)

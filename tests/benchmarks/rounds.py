@@ -2,9 +2,10 @@
 
     make bench-rounds         (or: python -m tests.benchmarks.rounds [--data DIR] [--rounds 10])
 
-The chain is the one the docs recommend for repairs from verdicts: norm `box` demands a speed of 1,
-which is what a person would add who is told that standing still pays; auditors `trivial` and `pgd`,
-with fresh draws each round; refiners `halfspaces` and `enclosing-balls`, which do not ask the norm;
+The chain is the one the docs recommend for repairs from verdicts: a `box` norm demands a speed of
+1, which is what a person would add who is told that standing still pays, and another an upright
+pose; auditors `trivial` and `pgd`, with fresh draws each round; refiners `halfspaces` and
+`enclosing-balls`, which do not ask the norms; a round that finds nothing new ends the run early;
 gates `known-good`, `closure` and `ordering`. It starts from `kernel-mean`, and from the mixture of
 autoencoders as published, under which standing still earns more than the expert. The second half of
 every policy's episodes is held out from the run and gives the columns, after each round:
@@ -46,11 +47,17 @@ id = "speed"
 features = ["x8"]
 low = [{speed}]
 high = [99.0]
+[[norm]]
+use = "box"
+id = "pitch"
+features = ["x1"]
+low = [-0.6]
+high = [0.6]
 [[audit]]
 use = "trivial"
 [[audit]]
 use = "pgd"
-budget = 4096
+budget = 512
 [[refine]]
 use = "halfspaces"
 [[refine]]

@@ -20,6 +20,8 @@ Rows = NDArray[np.int64]
 
 # What leaving a flaw on the wrong side costs, in units of one feature's coefficient.
 _PRICE = 1.0
+# Flaws that one program is about, at most.
+_PROGRAM = 400
 # Known-good states that join the program at a time, and how often they may.
 _MORE, _PASSES = 200, 40
 # What limits of single features, and what a plane through several, have to close of flaws that
@@ -169,8 +171,10 @@ def sparse_direction(flaws: Array, good: Array) -> Array | None:
         minimise |a|_1 + C Σ ξ_f   subject to   a.g <= b,   a.f >= b + 1 - ξ_f,   ξ >= 0.
 
     Few known-good states bind, so that the program starts with the extremes of the features and
-    those that its solution puts on the wrong side join it.
+    those that its solution puts on the wrong side join it. Of very many flaws every so many-th
+    tells as much.
     """
+    flaws = flaws[:: 1 + len(flaws) // _PROGRAM]
     m, d = flaws.shape
     cost = np.concatenate([np.ones(2 * d), [0.0], np.full(m, _PRICE)])
     bounds = [(0, None)] * (2 * d) + [(None, None)] + [(0, None)] * m

@@ -195,3 +195,27 @@ def test_balls_hold_every_flaw_and_no_known_good_state() -> None:
         assert np.linalg.norm(good - ball.center, axis=1).min() >= ball.radius - 1e-12
     apart = np.stack([np.linalg.norm(flaws - b.center, axis=1) / b.radius for b in balls])
     assert (apart <= np.array([[b.share] for b in balls])).any(axis=0).all()
+
+
+def test_ten_rounds_together_take_little_from_the_experts_and_reopen_nothing() -> None:
+    rng = np.random.default_rng(10)
+    good, held_out = experts(4, 1000, rng), experts(4, 1000, rng)
+    first = repair(good, region("limit", 4, 10, rng))
+    model, closed = first.model, np.empty((0, 4))
+    still = region("cluster", 4, 200, rng)
+    for round_ in range(1, 11):
+        kind = ("limit", "linear", "cluster", "hole")[round_ % 4]
+        flaws = repair(good, region(kind, 4, 12, rng)).flaws
+        for i, refiner in enumerate(
+            (Halfspaces(HalfspacesOptions()), EnclosingBalls(EnclosingBallsOptions()))
+        ):
+            left = flaws.take(np.flatnonzero(model(flaws.states) > FLOOR))
+            asked = iirl.Repair(model, left, closed, good, first.original, FLOOR)
+            context = iirl.Context("refine", f"r{i}", 0, round_)
+            model = model.with_corrections(refiner.propose(asked, context).corrections)
+        closed = np.concatenate([closed, flaws.states])
+    assert (model(closed) <= FLOOR).all()
+    assert (first.original - model(good)).max() <= 0.10 + 1e-9
+    assert 1 - model(held_out).mean() / 0.6 <= 0.02
+    assert first.model(still).mean() == pytest.approx(0.6)
+    assert model(still).mean() < 0.01
