@@ -39,7 +39,7 @@ from iirl_engine.builtin.figure1 import BOUNDARY, grid
 from iirl_engine.certificate import ALLOWED, PROVED, Refused, check, leaves
 from iirl_engine.corrections.base import Correction
 from iirl_engine.layout import MANIFEST, TENSORS
-from tests.benchmarks.figure1 import CHAIN, DATA
+from tests.benchmarks.figure1 import DATA, chain_of
 
 METHODS = ("interval", "crown-ibp", "crown")
 SPIKE, RADIUS = (0.7, -0.6, 0.5), 0.03
@@ -72,8 +72,7 @@ def figure1(folder: Path, data: Path) -> None:
     whole = {}
     for refiner in ("envelope", "kernel-lp"):
         chain = folder / f"{refiner}.toml"
-        weights = data / "moe_weights.npz"
-        chain.write_text(CHAIN.format(rounds=8, weights=weights, refiner=refiner, cap=0.10))
+        chain.write_text(chain_of([refiner], 8, data))
         outcome = iirl.Flywheel.from_file(str(chain), out=str(folder / refiner)).run()
         whole[refiner] = outcome.release
         for method in METHODS:

@@ -23,6 +23,7 @@ import csv
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,19 @@ def main() -> int:
     return 0
 
 
+def chain_of(
+    refiners: Sequence[str], rounds: int, data: Path, cap: float = 0.10, held_out: float = 0.5
+) -> str:
+    """Return the chain file of the world, with these refiners and limits of the gates."""
+    return CHAIN.format(
+        rounds=rounds,
+        weights=data / "moe_weights.npz",
+        refine="".join(f'[[refine]]\nuse = "{refiner}"\n' for refiner in refiners),
+        cap=cap,
+        held_out=held_out,
+    )
+
+
 def check_weights(data: Path, cells: np.ndarray) -> None:
     """Our loss of the given weights must be the loss that comes with them."""
     import torch
@@ -169,15 +183,10 @@ def run(
     name = ", ".join(refiners)
     out = folder / "-".join(refiners)
     chain = out.with_suffix(".toml")
-    text = CHAIN.format(
-        rounds=rounds,
-        weights=data / "moe_weights.npz",
-        refine="".join(f'[[refine]]\nuse = "{refiner}"\n' for refiner in refiners),
-        # The baseline breaks the cap over its rounds, and closes little beyond what it is shown;
-        # it is let through so that it can be counted.
-        cap=1.0 if name == "kernel-greedy" else 0.10,
-        held_out=0.0 if name == "kernel-greedy" else 0.5,
-    )
+    # The baseline breaks the cap over its rounds, and closes little beyond what it is shown; it
+    # is let through so that it can be counted.
+    free = name == "kernel-greedy"
+    text = chain_of(refiners, rounds, data, *((1.0, 0.0) if free else (0.10, 0.5)))
     chain.write_text(text)
     started = time.process_time()
     outcome = iirl.Flywheel.from_file(chain, out=out).run()

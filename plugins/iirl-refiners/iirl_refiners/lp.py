@@ -188,7 +188,8 @@ class _Columns:
 def _proposal(repair: Repair, kernels: Kernels, allowed: Array, most: int) -> Proposal:
     """Return the kernels with what they do, and the reason for each flaw that they leave open."""
     added = (kernels,) if kernels.count else ()
-    mended = repair.model.with_corrections(added)
+    # Asked twice in a round, it proposes under an id that the engine then makes its own.
+    mended = repair.model.with_corrections([attrs.evolve(c, id="proposed") for c in added])
     rewards = mended(repair.flaws.states)
     loss = repair.original - mended(repair.known_good)
     taken = np.zeros(len(loss))

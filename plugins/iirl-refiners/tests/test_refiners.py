@@ -311,6 +311,16 @@ def test_a_flaw_near_a_known_good_state_closes_within_its_cap_or_is_told() -> No
             assert said.left[row].startswith("needs 0.5")
 
 
+def test_it_can_be_asked_twice_in_a_round() -> None:
+    asked = repair(world())
+    first = KernelLp(KernelLpOptions(max_corrections=3)).propose(asked, CONTEXT)
+    model = asked.model.with_corrections(first.corrections)
+    left = asked.flaws.take(list(first.left))
+    again = iirl.Repair(model, left, asked.closed, asked.known_good, asked.original, FLOOR)
+    second = KernelLp(KernelLpOptions()).propose(again, CONTEXT)
+    assert second.closes == len(left) > 0
+
+
 def test_flaws_beyond_the_last_kernel_are_told() -> None:
     asked = repair(world())
     said = KernelLp(KernelLpOptions(max_corrections=3)).propose(asked, CONTEXT)
