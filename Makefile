@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 DEMOS := figure1 pointmaze icu-sepsis
 
-BENCHMARKS := figure1 audit quality text throughput policy certificates calibration neighbours gradient exploits coverage patches refine constraints rounds
+BENCHMARKS := figure1 audit quality text throughput policy certificates calibration neighbours gradient exploits coverage patches refine constraints rounds unlearning
 
 .PHONY: help setup demo test soak lint docs bench clean $(BENCHMARKS:%=bench-%)
 help:
