@@ -402,8 +402,9 @@ class Refiner(Strategy[O]):
     ----------
     needs
         What the reward must offer, checked before anything is audited: `negatives` (the
-        demonstrations have some), `unlearn` (the encoder unlearns exactly), `gradient` (its loss
-        has a useful one), `formula` (encoder and mapping declare theirs), `norm` (there is one).
+        demonstrations have some), `contrast` (the encoder learns from negatives), `unlearn` (it
+        unlearns exactly), `gradient` (its loss has a useful one), `formula` (encoder and mapping
+        declare theirs), `norm` (there is one).
     tidies
         Whether it is asked even when those before it left no flaw open, such as to merge
         corrections.

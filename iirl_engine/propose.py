@@ -23,6 +23,10 @@ NEEDS: Mapping[str, tuple[str, Callable[[RewardModel], bool]]] = {
         "demonstrations with negatives, states that are known not to be expert",
         lambda model: len(model.demonstrations.negatives) > 0,
     ),
+    "contrast": (
+        "an encoder that learns from negatives",
+        lambda model: model.encoder.abilities.negatives != "ignored",
+    ),
     "unlearn": (
         "an encoder that unlearns exactly",
         lambda model: model.encoder.abilities.unlearning,

@@ -62,6 +62,12 @@ def iirl_refiners() -> Iterator[Offer]:
         "a monotone mapping of the base reward, fitted to verdicts everywhere and around flaws",
     )
     yield Offer(
+        "contrast",
+        "iirl_refiners.contrast:Contrast",
+        f"{_OPTIONS}:ContrastOptions",
+        "encoder and mapping are fitted anew with the flaws as negatives",
+    )
+    yield Offer(
         "unlearn",
         "iirl_refiners.unlearn:Unlearn",
         f"{_OPTIONS}:UnlearnOptions",

@@ -106,6 +106,20 @@ class SculptOptions:
 
 
 @attrs.frozen(kw_only=True)
+class ContrastOptions:
+    """Options of refiner `contrast`."""
+
+    share: float | Literal["auto"] = option(
+        "auto",
+        gt=0.0,
+        lt=1.0,
+        help="share of all negatives' weight that the flaws get; auto: the least of 0.1 to 0.9 "
+        "that closes most",
+    )
+    max_loss: float = option(0.10, ge=0.0, le=1.0, help=_MAX_LOSS)
+
+
+@attrs.frozen(kw_only=True)
 class UnlearnOptions:
     """Options of refiner `unlearn`."""
 

@@ -19,6 +19,7 @@ from iirl_engine.demonstrations import take
 from iirl_engine.learn import weighed
 from iirl_engine.support import Support
 from iirl_refiners.options import UnlearnOptions
+from iirl_refiners.revising import revised, spares
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ _ACCUSED = 8
 _ENOUGH = 0.95
 # Sets of demonstrations to try grow by this factor, from a single one; there are so many at most.
 _GROWTH, _SETS = 1.25, 40
+_WHY = "stays endorsed when the demonstrations nearest to it are forgotten"
 
 
 class Unlearn(Refiner[UnlearnOptions]):
@@ -49,12 +51,12 @@ class Unlearn(Refiner[UnlearnOptions]):
         if len(asked):
             if np.isin(asked, known).all():
                 return Proposal()
-            return self._proposal(repair, self._revision(repair.model, asked, context))
+            return revised(repair, [self._revision(repair.model, asked, context)], _WHY)
         tried = [
-            self._proposal(repair, self._revision(repair.model, rows, context))
+            revised(repair, [self._revision(repair.model, rows, context)], _WHY)
             for rows in self._suspected(repair, known)
         ]
-        fine = [one for one in tried if self._spares(repair, one) and one.closes]
+        fine = [one for one in tried if spares(repair, one, self.options.max_loss) and one.closes]
         if fine:
             # Sets come in the order of their size: as few as close nearly all that any closes.
             enough = _ENOUGH * max(one.closes or 0 for one in fine)
@@ -77,37 +79,10 @@ class Unlearn(Refiner[UnlearnOptions]):
 
     def _revision(self, model: RewardModel, rows: Rows, context: Context) -> Revision:
         rows = np.union1d(rows, forgotten(model))
-        revised = revision(model, rows, context)
+        new = revision(model, rows, context)
         if not model.learned[0].abilities.unlearning:
-            self._tell_accuracy(model, revised, context)
-        return revised
-
-    def _proposal(self, repair: Repair, added: Revision) -> Proposal:
-        """Return the proposal with what it will do: the reward that it leads to is at hand."""
-        kept = [c for c in repair.model.corrections if not isinstance(c, Revision)]
-        replaced = [c.id for c in repair.model.corrections if isinstance(c, Revision)]
-        mended = repair.model.evolve(corrections=(*kept, added))
-        loss = repair.original - mended(repair.known_good)
-        closes = 0
-        if len(repair.flaws):
-            closes = int((mended(repair.flaws.states) <= repair.floor).sum())
-        return Proposal(
-            [added],
-            closes=closes,
-            worst_loss=float(loss.max(initial=0.0)),
-            mean_loss=float(loss.mean()) if len(loss) else 0.0,
-            replaces=replaced,
-        )
-
-    def _spares(self, repair: Repair, one: Proposal) -> bool:
-        """Say whether known-good states keep their reward and closed flaws stay closed."""
-        if one.worst_loss is None or one.worst_loss > self.options.max_loss:
-            return False
-        if not len(repair.closed):
-            return True
-        kept = [c for c in repair.model.corrections if c.id not in one.replaces]
-        mended = repair.model.evolve(corrections=(*kept, *one.corrections))
-        return bool((mended(repair.closed) <= repair.floor).all())
+            self._tell_accuracy(model, new, context)
+        return new
 
     def _tell_accuracy(self, model: RewardModel, first: Revision, context: Context) -> None:
         """Log how far two fits on the rest lie apart: a refit is known no better than that."""
