@@ -661,7 +661,7 @@ def test_an_encoder_that_denies_a_gradient_is_asked_for_none(tmp_path: Path) -> 
     with installed(tmp_path, changed) as plugin:
         found = verdicts(plugin)
     assert found == {
-        "encoder good-encoder: loss-is-differentiable (NotApplicable)": (
+        "encoder good-encoder: loss-is-differentiable (RuledOut)": (
             "its abilities deny a gradient"
         ),
     }

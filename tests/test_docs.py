@@ -278,7 +278,7 @@ def test_json_fields_are_documented_each_under_its_command(
         "iirl report --json": "iirl report runs/first",
         "iirl plugins list --json": "iirl plugins list",
         "iirl plugins show --json": "iirl plugins show pgd",
-        "iirl plugins check --json": "iirl plugins check iirl-auditors",
+        "iirl plugins check --json": "iirl plugins check iirl-refiners",
         "iirl plugins freeze --json": "iirl plugins freeze",
     }
     for name, line in commands.items():

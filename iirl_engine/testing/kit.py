@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import unittest
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,10 @@ class CheckFailed(AssertionError):
 
 class NotApplicable(Exception):
     """Why a check cannot be made, such as options that only the author can choose."""
+
+
+class RuledOut(NotApplicable, unittest.SkipTest):
+    """A check that the plugin's own declarations rule out; pytest skips it."""
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from torch import Tensor
 from iirl_engine.demonstrations import check as demonstrations
 from iirl_engine.errors import DataError
 from iirl_engine.records import Demonstrations
-from iirl_engine.testing.kit import NotApplicable, Subject, check, require
+from iirl_engine.testing.kit import NotApplicable, RuledOut, Subject, check, require
 from iirl_engine.testing.suite.process_state import kept
 
 
@@ -119,7 +119,7 @@ def loss_is_differentiable(subject: Subject) -> None:
     Unless the encoder's abilities deny a gradient.
     """
     if not subject.target().abilities.gradient:
-        raise NotApplicable("its abilities deny a gradient")
+        raise RuledOut("its abilities deny a gradient")
     encoder = fitted(subject)
     states = probes(4).requires_grad_(True)
     right = torch.autograd.gradcheck(
