@@ -13,6 +13,7 @@ import pytest
 from iirl_engine import cli
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.testing import fake_dist
+from tests.edge_world import WORLD
 
 PLUGIN = """
 import attrs
@@ -41,25 +42,10 @@ def iirl_auditors():
     yield Offer("edge", "edge_plugin:Edge", Options, "adversarial: looks at an edge")
 """
 
-CHAIN = """
+CHAIN = f"""
 [flywheel]
 rounds = 2
-[source]
-use = "npz"
-path = "demos.npz"
-[domain]
-low = [-1.0, -1.0]
-high = [1.0, 1.0]
-[encoder]
-use = "knn"
-[mapping]
-use = "linear"
-cap = 4.0
-[[norm]]
-use = "box"
-features = ["x0"]
-low = [-2.0]
-high = [0.5]
+{WORLD}
 [[audit]]
 use = "edge"
 [[refine]]

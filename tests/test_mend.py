@@ -13,6 +13,7 @@ from iirl_engine import cli
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.release import load_release
 from iirl_engine.testing import fake_dist, run_chain
+from tests.edge_world import WORLD, write_demonstrations
 
 HOOKS = """
 from iirl_engine import Offer, hookimpl
@@ -120,25 +121,10 @@ class Final(Gate):
         return Judgement(context.id, False, {}, "not at all", blames=())
 """
 
-CHAIN = """
+CHAIN = f"""
 [flywheel]
 rounds = ROUNDS
-[source]
-use = "npz"
-path = "demos.npz"
-[domain]
-low = [-1.0, -1.0]
-high = [1.0, 1.0]
-[encoder]
-use = "knn"
-[mapping]
-use = "linear"
-cap = 4.0
-[[norm]]
-use = "box"
-features = ["x0"]
-low = [-2.0]
-high = [0.5]
+{WORLD}
 [[audit]]
 use = "sobol"
 budget = 512
@@ -154,7 +140,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     work, site = tmp_path / "work", tmp_path / "site"
     work.mkdir()
     site.mkdir()
-    np.savez(work / "demos.npz", states=np.random.default_rng(0).uniform(-0.2, 0.2, (50, 2)))
+    write_demonstrations(work)
     files = {"mending/__init__.py": "", "mending/hooks.py": HOOKS}
     files["mending/strategies.py"] = STRATEGIES
     with fake_dist(site, "mending", files, module="mending.hooks"):

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import iirl_engine as iirl
 from iirl_engine import cli
 from iirl_engine.release import load_release
 from iirl_engine.testing import fake_dist, run_chain
+from tests.edge_world import WORLD, write_demonstrations
 
 HOOKS = """
 from iirl_engine import Offer, hookimpl
@@ -74,25 +74,10 @@ class Odd(Greedy):
     needs = frozenset({"luck"})
 """
 
-CHAIN = """
+CHAIN = f"""
 [flywheel]
 rounds = 1
-[source]
-use = "npz"
-path = "demos.npz"
-[domain]
-low = [-1.0, -1.0]
-high = [1.0, 1.0]
-[encoder]
-use = "knn"
-[mapping]
-use = "linear"
-cap = 4.0
-[[norm]]
-use = "box"
-features = ["x0"]
-low = [-2.0]
-high = [0.5]
+{WORLD}
 [[audit]]
 use = "sobol"
 budget = 256
@@ -103,8 +88,7 @@ budget = 256
 def folder(tmp_path: Path) -> Iterator[Path]:
     work = tmp_path / "work"
     work.mkdir()
-    states = np.random.default_rng(0).uniform(-0.2, 0.2, (50, 2))
-    np.savez(work / "demos.npz", states=states)
+    write_demonstrations(work)
     files = {"proposing/__init__.py": "", "proposing/hooks.py": HOOKS}
     files["proposing/refiners.py"] = REFINERS
     site = tmp_path / "site"
