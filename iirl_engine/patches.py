@@ -201,15 +201,24 @@ class LocalKernels:
     ) -> tuple[Numbers, Numbers, Array]:
         """Return the pairs whose kernel reaches the state, with their distances in radii, `[p]`."""
         centers, radii, _ = self._ordered
+        if len(states) == 1:
+            apart = _apart(states, centers.index_select(0, torch.from_numpy(kernel))).numpy()[0]
+        else:
+            apart = self._pairwise(states, row, kernel)
+        r = apart / radii.numpy()[kernel]
+        near = r < REACH[self._profile]
+        return row[near], kernel[near], r[near]
+
+    def _pairwise(self, states: Tensor, row: Numbers, kernel: Numbers) -> Array:
+        """Return the distance of each pair, `[p]`."""
+        centers = self._ordered[0]
         apart = np.empty(len(row))
         for first in range(0, len(row), size := max(1, _TILE // states.shape[1])):
             part = slice(first, first + size)
             left = states.index_select(0, torch.from_numpy(row[part]))
             right = centers.index_select(0, torch.from_numpy(kernel[part]))
             apart[part] = _apart(left[:, None], right[:, None]).numpy()[:, 0, 0]
-        r = apart / radii.numpy()[kernel]
-        near = r < REACH[self._profile]
-        return row[near], kernel[near], r[near]
+        return apart
 
     def _add_values(self, row: Numbers, kernel: Numbers, r: Array, value: Tensor) -> None:
         # One after the other, and each row's in the order of kernels.
