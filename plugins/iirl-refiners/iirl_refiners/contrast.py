@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from iirl_engine import Context, Demonstrations, Proposal, Refiner, Repair, Revision, Sculpt
-from iirl_engine.demonstrations import read_only, take
+from iirl_engine.demonstrations import read_only
 from iirl_engine.learn import weighed
 from iirl_refiners.options import ContrastOptions
 from iirl_refiners.revising import revised, spares
-from iirl_refiners.unlearn import forgotten
+from iirl_refiners.unlearn import forgotten, without
 
 Array = NDArray[np.float64]
 
@@ -50,9 +50,7 @@ class Contrast(Refiner[ContrastOptions]):
     def _tried(self, repair: Repair, context: Context) -> Iterator[Proposal]:
         """Yield what each weight of the flaws leads to, where nothing is lost or reopened."""
         rows = forgotten(repair.model)
-        kept = np.ones(len(repair.model.demonstrations.states), dtype=np.bool_)
-        kept[rows] = False
-        rest = weighed(repair.model, take(repair.model.demonstrations, kept))
+        rest = weighed(repair.model, without(repair.model.demonstrations, rows))
         flaws = np.concatenate([repair.flaws.states, repair.closed])
         for share in _SHARES if self.options.share == "auto" else (self.options.share,):
             revision = self._revision(repair, rest, rows, flaws, share, context)
@@ -60,8 +58,8 @@ class Contrast(Refiner[ContrastOptions]):
             one = revised(repair, [revision, cut] if cut else [revision], _WHY)
             if spares(repair, one, self.options.max_loss):
                 yield one
-            if one.closes == len(repair.flaws):
-                return
+                if one.closes == len(repair.flaws):
+                    return
 
     def _revision(
         self,

@@ -14,7 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iirl_engine import Context, DataError, Proposal, Refiner, Repair, Revision, RewardModel
+from iirl_engine import (
+    Context,
+    DataError,
+    Demonstrations,
+    Proposal,
+    Refiner,
+    Repair,
+    Revision,
+    RewardModel,
+)
 from iirl_engine.demonstrations import take
 from iirl_engine.learn import weighed
 from iirl_engine.support import Support
@@ -106,9 +115,7 @@ def revision(model: RewardModel, rows: Rows, context: Context) -> Revision:
         `[m]` rising.
     """
     data = model.demonstrations
-    kept = np.ones(len(data.states), dtype=np.bool_)
-    kept[rows] = False
-    rest = take(data, kept)
+    rest = without(data, rows)
     old, curve = model.learned
     encoder, mapping = type(old)(old.options), type(curve)(curve.options)
     weights = weighed(model, rest)
@@ -122,6 +129,13 @@ def revision(model: RewardModel, rows: Rows, context: Context) -> Revision:
     mapping.fit(loss, attrs.evolve(context, kind="mapping"))
     id = f"r{context.round}-{context.id}"
     return Revision.of(encoder, mapping, rows, id=id, refiner=context.id, round=context.round)
+
+
+def without(data: Demonstrations, rows: Rows) -> Demonstrations:
+    """Return the demonstrations but for those of some rows `[m]`."""
+    kept = np.ones(len(data.states), dtype=np.bool_)
+    kept[rows] = False
+    return take(data, kept)
 
 
 def forgotten(model: RewardModel) -> Rows:
