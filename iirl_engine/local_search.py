@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iirl_engine.reward import RewardModel, value_and_gradient
+from iirl_engine.gradient import value_and_gradient
+from iirl_engine.reward import RewardModel
 
 Array = NDArray[np.float64]
 

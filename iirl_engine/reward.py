@@ -5,130 +5,38 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
-import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from iirl_engine import api
+from iirl_engine.answers import all_finite, one_each
 from iirl_engine.corrections.base import Correction, View
 from iirl_engine.corrections.revision import Revision
 from iirl_engine.demonstrations import number_array
 from iirl_engine.errors import DataError
+from iirl_engine.explanation import Explanation, explain
+from iirl_engine.gradient import TINY, Slopes, log_reward, loss_of_nothing, told, value_and_gradient
 from iirl_engine.records import Demonstrations, Domain
-from iirl_engine.uncertainty import Coverage, Rank
+from iirl_engine.uncertainty import Coverage, Doubt
 
 log = logging.getLogger(__name__)
 
 _ROWS = 2**16
 
 
-@attrs.frozen(eq=False)
-class Explanation:
-    """Why one state gets its reward.
-
-    Parameters
-    ----------
-    reward
-        What the model answers.
-    loss
-        Expertness loss L.
-    base
-        Reward before corrections, g(L).
-    corrections
-        (id, what it takes off, below 0 when it lifts), for each correction that changes anything.
-    nearest_state
-        `[d]` nearest expert state.
-    distance
-        Euclidean distance to it.
-    violated
-        (norm id, by how much), for each norm that forbids the state.
-    uncertainty
-        u(s), from 0 to 1: the share of held-out demonstrations that are more certain.
-    coverage
-        From 0 to 1: how thoroughly audits probed the neighbourhood; c_a(s) is 1 - coverage.
-    strength
-        β(s, 0): how strongly the schedule applies the reward at first.
-    """
-
-    reward: float
-    loss: float
-    base: float
-    corrections: tuple[tuple[str, float], ...]
-    nearest_state: tuple[float, ...]
-    distance: float
-    violated: tuple[tuple[str, float], ...]
-    uncertainty: float
-    coverage: float
-    strength: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the documented object that `iirl explain --json` prints per state."""
-        return {
-            "reward": self.reward,
-            "loss": _finite(self.loss),
-            "base": _finite(self.base),
-            "corrections": {name: _finite(taken) for name, taken in self.corrections},
-            "nearest_state": list(self.nearest_state),
-            "distance": _finite(self.distance),
-            "violated": {norm: _finite(by) for norm, by in self.violated},
-            "uncertainty": self.uncertainty,
-            "coverage": self.coverage,
-            "strength": self.strength,
-        }
-
-
-def _one_each(values: Any, states: Tensor, whose: str) -> Tensor:
-    """Return values that are a tensor `[n]`; anything else would be broadcast unseen."""
-    if not isinstance(values, Tensor) or values.shape != states.shape[:1]:
-        got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise ValueError(f"{whose} must be a tensor [{len(states)}], got {got}")
-    return values
-
-
-def _all_finite(numbers: Tensor) -> bool:
-    """Say whether a sum shows that all numbers are finite; where it overflows, it does not.
-
-    A sum takes one pass and one answer, and a NaN or Inf among the numbers never leaves it.
-    """
-    return math.isfinite(numbers.detach().sum())
-
-
 def _known(states: Tensor) -> tuple[Tensor | None, Tensor]:
     """Return which states are finite, None when all are, and the states with 0 for the others."""
-    if _all_finite(states):
+    if all_finite(states):
         return None, states
     finite = torch.isfinite(states).all(dim=1)
     if broken := int((~finite).sum()):
         log.warning("states with NaN or Inf get reward 0: %d", broken)
     return finite, torch.where(finite[:, None], states, 0.0)
-
-
-def value_and_gradient(
-    function: Callable[[Tensor], Tensor], states: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return a function's values `[n]` at `states [n, d]` and, by autograd, its gradient `[n, d]`.
-
-    Where the gradient cannot be told it is 0.
-    """
-    with torch.enable_grad():
-        asked = states.detach().clone().requires_grad_(True)
-        value = function(asked)
-        if not value.requires_grad:
-            return value.detach(), torch.zeros_like(asked)
-        (gradient,) = torch.autograd.grad(value.sum(), asked)
-    return value.detach(), _told(gradient)
-
-
-def _told(gradient: Tensor) -> Tensor:
-    """Return 0 where a gradient is no number: a search finds no direction there."""
-    if _all_finite(gradient):
-        return gradient
-    return torch.where(torch.isfinite(gradient), gradient, 0.0)
 
 
 def violations(norms: Mapping[str, api.Norm[Any]], states: Tensor) -> dict[str, Tensor]:
@@ -143,18 +51,9 @@ def violations(norms: Mapping[str, api.Norm[Any]], states: Tensor) -> dict[str, 
     known = torch.where(finite[:, None], states, 0.0)
     found = {}
     for name, norm in norms.items():
-        measured = _one_each(norm.violation(known), states, f"norm {name}")
+        measured = one_each(norm.violation(known), states, f"norm {name}")
         found[name] = torch.where(finite & torch.isfinite(measured), measured, torch.inf)
     return found
-
-
-def _finite(value: float) -> float | None:
-    """Return a number that JSON can hold; None stands for infinitely much."""
-    return value if math.isfinite(value) else None
-
-
-# A reward of no more than this is as good as none.
-_TINY = 1e-250
 
 
 class RewardModel:
@@ -303,7 +202,7 @@ class RewardModel:
         if self.schedule is None:
             return torch.ones_like(t)
         violations = {name: self.norms[name].violation(states) for name in self.schedule.norms()}
-        strength = _one_each(self.schedule.strength(states, t, violations), states, "the schedule")
+        strength = one_each(self.schedule.strength(states, t, violations), states, "the schedule")
         return strength.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).clamp(0, 1)
 
     def uncertainty(self, states: Tensor) -> Tensor:
@@ -315,8 +214,8 @@ class RewardModel:
         """
         finite = torch.isfinite(states).all(dim=1)
         with torch.no_grad():
-            raw = self._doubt(torch.where(finite[:, None], states, 0.0))
-            return torch.where(finite, self._doubt_rank(raw), 1.0)
+            doubt = self._doubt(torch.where(finite[:, None], states, 0.0))
+            return torch.where(finite, doubt, 1.0)
 
     def coverage(self, states: Tensor) -> Tensor:
         """Return the audit coverage `[n]` of float64 `states [n, d]`; c_a(s) is 1 - coverage.
@@ -330,40 +229,12 @@ class RewardModel:
             return torch.where(finite, covered, 0.0)
 
     @functools.cached_property
-    def _doubt_rank(self) -> Rank:
-        data = self.demonstrations
-        if len(data.held_out):
-            return Rank(self._doubt(torch.tensor(data.held_out)))
-        return Rank(self._doubt(torch.tensor(data.states), data.support.spacing))
+    def _doubt(self) -> Doubt:
+        return Doubt(self.encoder, self.demonstrations)
 
     @functools.cached_property
     def _coverage(self) -> Coverage:
         return Coverage(self.probes, np.array(self.domain.low), np.array(self.domain.high))
-
-    def _doubt(self, states: Tensor, distance: Tensor | None = None) -> Tensor:
-        """Return the raw measure: the greater of distance to support and the encoder's own.
-
-        Each in units of what is usual among the expert states. The distance has its say always: an
-        encoder may be sure of itself where it has seen nothing.
-        """
-        apart, own = self._usual_doubt
-        if distance is None:
-            distance = self.demonstrations.support.distance(states)
-        raw = distance / apart
-        asked = self.encoder.uncertainty(states)
-        if asked is None or own is None:
-            return raw
-        asked = _one_each(asked, states, "the encoder's uncertainty")
-        return torch.maximum(raw, (asked / own).nan_to_num(nan=torch.inf))
-
-    @functools.cached_property
-    def _usual_doubt(self) -> tuple[Tensor, Tensor | None]:
-        """Of the expert states: median distance to the next one, mean of the encoder's own."""
-        data = self.demonstrations
-        asked = self.encoder.uncertainty(torch.tensor(data.states))
-        smallest = torch.finfo(torch.float64).tiny
-        apart = data.support.spacing.median().clamp(min=smallest).nan_to_num(posinf=1.0)
-        return apart, None if asked is None else asked.mean().clamp(min=smallest)
 
     def _applied(self, reward: Tensor, states: Tensor, t: Any) -> Tensor:
         if t is None:
@@ -393,17 +264,11 @@ class RewardModel:
             found = self.encoder.loss_and_gradient(known)
         if found is None:
             return value_and_gradient(self.reward, states)
-        loss, gradient = self._loss(found[0], known), found[1]
-        if not isinstance(gradient, Tensor) or gradient.shape != known.shape:
-            got = list(gradient.shape) if isinstance(gradient, Tensor) else type(gradient)
-            raise ValueError(f"the encoder's gradient must be {list(known.shape)}, got {got}")
-        value, slope, direct = self._slopes(finite, known, loss)
-        gradient = gradient * slope[:, None]
-        if direct is not None:
-            gradient += direct
+        slopes = self._slopes(finite, known, *found)
+        gradient = slopes.gradient
         if finite is not None:
             gradient[~finite] = 0.0
-        return value, _told(gradient)
+        return slopes.reward, told(gradient)
 
     def log_reward_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return log R `[n]` of float64 `states [n, d]` and its gradient, wherever R is tiny, too.
@@ -417,54 +282,36 @@ class RewardModel:
             found = self.encoder.loss_and_gradient(known)
         if found is None:
             found = value_and_gradient(lambda asked: self.encoder.encode(asked).loss, known)
-        loss, downhill = self._loss(found[0], known), found[1]
-        reward, slope, direct = self._slopes(finite, known, loss)
-        gradient = downhill * slope[:, None]
-        gradient = gradient if direct is None else gradient + direct
-        told = reward > _TINY
-        value = torch.where(told, reward.clamp(min=_TINY).log(), math.log(_TINY))
-        gradient = torch.where(told[:, None], gradient / reward.clamp(min=_TINY)[:, None], 0.0)
-        beyond = ~told & (loss > self._loss_of_nothing)
-        rate = math.log(_TINY) / self._loss_of_nothing
-        value = torch.where(beyond, rate * loss, value)
-        gradient = torch.where(beyond[:, None], rate * downhill, gradient)
+        value, gradient = log_reward(self._slopes(finite, known, *found), self._loss_of_nothing)
         if finite is not None:
-            value, gradient[~finite] = torch.where(finite, value, math.log(_TINY)), 0.0
-        return value.nan_to_num(nan=math.log(_TINY)), _told(gradient)
+            value, gradient[~finite] = torch.where(finite, value, math.log(TINY)), 0.0
+        return value.nan_to_num(nan=math.log(TINY)), told(gradient)
 
     @functools.cached_property
     def _loss_of_nothing(self) -> float:
-        """The loss from which on the mapping gives less than 1e-250, to a share of 1e-9."""
-        low, high = 1e-300, 1e300
-        with torch.no_grad():
-            while high > low * (1 + 1e-9):
-                middle = math.sqrt(low) * math.sqrt(high)
-                base = self.mapping.map(torch.tensor([middle], dtype=torch.float64))
-                low, high = (middle, high) if float(base) > _TINY else (low, middle)
-        return high
+        return loss_of_nothing(self.mapping)
 
-    def _slopes(
-        self, finite: Tensor | None, states: Tensor, loss: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the reward, its derivative by the loss `[n]`, and by the states at a given loss.
-
-        The last comes from corrections and is None without them.
-        """
+    def _slopes(self, finite: Tensor | None, states: Tensor, loss: Any, gradient: Any) -> Slopes:
+        """Return the reward with the parts of its gradient, of the encoder's loss and gradient."""
+        loss = self._loss(loss, states)
+        if not isinstance(gradient, Tensor) or gradient.shape != states.shape:
+            got = list(gradient.shape) if isinstance(gradient, Tensor) else type(gradient)
+            raise ValueError(f"the encoder's gradient must be {list(states.shape)}, got {got}")
         if not self._corrections:
             with torch.no_grad():
                 known = self.mapping.reward_and_slope(loss)
                 if known is not None:
-                    base, slope = (_one_each(part, states, "the mapping") for part in known)
+                    base, slope = (one_each(part, states, "the mapping") for part in known)
                     value = self._corrected(finite, View(states, base))
-                    return value, torch.where(value == base, slope, 0.0), None
+                    return Slopes(value, loss, gradient, torch.where(value == base, slope, 0.0))
         with torch.enable_grad():
             asked = [loss.detach().requires_grad_(True), states.clone().requires_grad_(True)]
             value = self._corrected(finite, self._view(asked[1], asked[0]))
             if not value.requires_grad:
-                return value, torch.zeros_like(loss), None
+                return Slopes(value, loss, gradient, torch.zeros_like(loss))
             by_loss, by_states = torch.autograd.grad(value.sum(), asked, allow_unused=True)
         slope = torch.zeros_like(loss) if by_loss is None else by_loss
-        return value.detach(), slope, by_states
+        return Slopes(value.detach(), loss, gradient, slope, by_states)
 
     def base(self, states: Tensor) -> Tensor:
         """Return the reward before corrections, g(L(s)), `[n]`, of finite float64 states."""
@@ -490,12 +337,12 @@ class RewardModel:
         )
 
     def _loss(self, given: Any, states: Tensor) -> Tensor:
-        loss = _one_each(given, states, "the encoder's loss")
+        loss = one_each(given, states, "the encoder's loss")
         # A mapping that cuts its answer to [0, 1] would take a loss of -Inf for the best of all.
         return loss.nan_to_num(nan=torch.nan, posinf=torch.inf, neginf=torch.nan)
 
     def _mapped(self, loss: Tensor, states: Tensor) -> Tensor:
-        return _one_each(self.mapping.map(loss), states, "the mapping")
+        return one_each(self.mapping.map(loss), states, "the mapping")
 
     def _corrected(self, finite: Tensor | None, view: View) -> Tensor:
         """Return the base reward less the corrections, 0 where it is no number."""
@@ -505,7 +352,7 @@ class RewardModel:
         reward = view.base
         for correction in self._corrections:
             reward = reward - correction.suppression(view)
-        if finite is None and _all_finite(reward):
+        if finite is None and all_finite(reward):
             return reward.clamp(0, 1)
         known = torch.isfinite(reward)
         if unknown := int((~known).sum()):
@@ -549,61 +396,7 @@ class RewardModel:
         if isinstance(states, Tensor):
             self._check_tensor(states)
             states = states.detach().to("cpu", torch.float64).numpy()
-        array = self._array(states).astype(np.float64)
-        if len(array) == 0:
-            return []
-        with torch.no_grad():
-            given = torch.tensor(array)
-            rewards = self.reward(given)
-            known = torch.where(torch.isfinite(given).all(dim=1)[:, None], given, 0.0)
-            view = self.view(known)
-            loss, base = view.loss, self._learned_base(view)
-            taken = [part.numpy() for part in self._shares(view)]
-            violations = {name: v.numpy() for name, v in self.violations(given).items()}
-            distance, nearest = self.demonstrations.support.nearest(known)
-            uncertainty, coverage = self.uncertainty(given), self.coverage(given)
-            strength = self.strength(known, torch.zeros(len(known), dtype=torch.float64))
-        finite: NDArray[np.bool_] = np.asarray(np.isfinite(array).all(axis=1))
-        expert = self.demonstrations.states[nearest.numpy()]
-        return [
-            Explanation(
-                reward=float(rewards[i]),
-                loss=float(loss[i]) if finite[i] else float("inf"),
-                base=float(base[i]) if finite[i] else 0.0,
-                corrections=tuple(
-                    (c.id, float(t[i]))
-                    for c, t in zip(self.corrections, taken, strict=True)
-                    if finite[i] and t[i] != 0
-                ),
-                nearest_state=tuple(expert[i].tolist()),
-                distance=float(distance[i]) if finite[i] else float("inf"),
-                violated=tuple((n, float(v[i])) for n, v in violations.items() if v[i] > 0),
-                uncertainty=float(uncertainty[i]),
-                coverage=float(coverage[i]),
-                strength=float(strength[i]),
-            )
-            for i in range(len(array))
-        ]
-
-    def _learned_base(self, view: View) -> Tensor:
-        """Return the reward before any correction, also where a revision changed it."""
-        if (self.encoder, self.mapping) == self.learned:
-            return view.base
-        return self.evolve(corrections=()).base(view.states)
-
-    def _shares(self, view: View) -> list[Tensor]:
-        """Return what each correction takes off, `[n]`; a revision, what it takes off the base."""
-        shares = []
-        for number, correction in enumerate(self._corrections):
-            taken = correction.suppression(view)
-            if isinstance(correction, Revision):
-                before, after = (
-                    self.evolve(corrections=self._corrections[:until]).base(view.states)
-                    for until in (number, number + 1)
-                )
-                taken = before - after
-            shares.append(taken)
-        return shares
+        return explain(self, self._array(states).astype(np.float64))
 
     def _array(self, states: Any) -> NDArray[Any]:
         """Return states as an array of numbers; what a masked array hides becomes NaN."""

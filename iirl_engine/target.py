@@ -12,9 +12,10 @@ from torch import Tensor
 from iirl_engine.api import Autoencoders, Encoder
 from iirl_engine.corrections.base import Correction
 from iirl_engine.formula import Formula, formula_of
+from iirl_engine.gradient import value_and_gradient
 from iirl_engine.records import Demonstrations, Released
 from iirl_engine.regions import region_scale
-from iirl_engine.reward import RewardModel, value_and_gradient
+from iirl_engine.reward import RewardModel
 from iirl_engine.uncertainty import Sample
 
 

@@ -7,11 +7,16 @@ most `alpha` (split conformal prediction; Vovk et al. 2005), whatever the raw me
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iirl_engine import api
+from iirl_engine.answers import one_each
+from iirl_engine.records import Demonstrations
 from iirl_engine.support import Support
 
 Array = NDArray[np.float64]
@@ -43,6 +48,46 @@ class Rank:
         below = torch.searchsorted(self._sorted, raw.contiguous())
         share = below.to(raw.dtype) / (len(self._sorted) + 1)
         return torch.where(torch.isnan(raw), 1.0, share)
+
+
+class Doubt:
+    """How little is known of a state, as a rank among held-out demonstrations.
+
+    The raw measure is the greater of the distance to support and the encoder's own, each in units
+    of what is usual among the expert states. The distance has its say always: an encoder may be
+    sure of itself where it has seen nothing.
+
+    Parameters
+    ----------
+    encoder
+        Fitted.
+    data
+        What it was fitted on. Without held-out demonstrations each is compared with the others.
+    """
+
+    def __init__(self, encoder: api.Encoder[Any], data: Demonstrations) -> None:
+        self._encoder, self._support = encoder, data.support
+        asked = encoder.uncertainty(torch.tensor(data.states))
+        smallest = torch.finfo(torch.float64).tiny
+        self._apart = data.support.spacing.median().clamp(min=smallest).nan_to_num(posinf=1.0)
+        self._own = None if asked is None else asked.mean().clamp(min=smallest)
+        if len(data.held_out):
+            self._rank = Rank(self._raw(torch.tensor(data.held_out)))
+        else:
+            self._rank = Rank(self._raw(torch.tensor(data.states), data.support.spacing))
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """Return the share `[n]` of demonstrations that are less doubtful than `states [n, d]`."""
+        return self._rank(self._raw(states))
+
+    def _raw(self, states: Tensor, distance: Tensor | None = None) -> Tensor:
+        distance = self._support.distance(states) if distance is None else distance
+        raw = distance / self._apart
+        asked = self._encoder.uncertainty(states)
+        if asked is None or self._own is None:
+            return raw
+        asked = one_each(asked, states, "the encoder's uncertainty")
+        return torch.maximum(raw, (asked / self._own).nan_to_num(nan=torch.inf))
 
 
 class Coverage:
