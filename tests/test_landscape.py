@@ -17,9 +17,10 @@ from torch import Tensor
 
 from iirl_engine.api import Code, Context, Encoder
 from iirl_engine.api import Mapping as RewardMapping
-from iirl_engine.builtin.landscape import CIRCLES, Landscape, draw
+from iirl_engine.builtin.landscape import Landscape, draw
 from iirl_engine.builtin.norms import SupportNorm
 from iirl_engine.builtin.options import SupportOptions
+from iirl_engine.builtin.scene import CIRCLES
 from iirl_engine.corrections.fade import Fade
 from iirl_engine.demonstrations import check, widened_range
 from iirl_engine.errors import UsageError

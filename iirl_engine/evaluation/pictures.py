@@ -5,15 +5,12 @@ In both, what the reward says of itself stands beside what is known from elsewhe
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
 import matplotlib.style
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -22,28 +19,30 @@ from numpy.typing import NDArray
 
 from iirl_engine.evaluation.policies import Policy
 from iirl_engine.evaluation.result import Evaluation, PolicyRow
+from iirl_engine.picture import FONT, GREY, INK, Picture, drawable
 from iirl_engine.reward import RewardModel
 
 Array = NDArray[np.float64]
 
 _DPI = 110
+# Longest name of a policy that is drawn whole.
+_NAME = 24
 # Most states of an episode that are drawn.
 _STEPS = 2000
-_FONT = "DejaVu Sans"
-_INK, _GREY, _LINE = "#16161d", "#5a5a66", "#dcdce6"
+_LINE = "#dcdce6"
 _COLOURS = {"competent": "#440154", "other": "#21918c", "trivial": "#e3001b"}
 _STYLE: dict[str, Any] = {
-    "font.family": _FONT,
+    "font.family": FONT,
     "font.size": 9,
-    "axes.edgecolor": _GREY,
-    "axes.labelcolor": _INK,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
     "text.parse_math": False,
 }
 # Where a name may stand beside its point, in points: (x, y, horizontal, vertical alignment).
@@ -57,14 +56,6 @@ _BESIDE = (
     (-5, 9, "right", "bottom"),
     (-5, -9, "right", "top"),
 )
-
-
-@attrs.frozen
-class Picture:
-    """A PNG image, and what it shows for those who do not see it."""
-
-    png: bytes
-    alt: str
 
 
 def ordering(evaluation: Evaluation) -> Picture | None:
@@ -139,7 +130,7 @@ def _lines(axes: Any, rewards: Mapping[str, float]) -> None:
         axes.text(
             1.01,
             free,
-            _drawable(name),
+            drawable(name, _NAME),
             transform=axes.transAxes,
             va="center",
             fontsize=8,
@@ -174,13 +165,13 @@ def _episode(axes: Any, policy: Policy, model: RewardModel, role: str, colour: s
     steps = np.arange(0, len(first), -(-len(first) // _STEPS))
     first = first[steps]
     axes[0].plot(steps, model(policy.states[first]), color=colour, linewidth=0.8)
-    axes[0].set_title(f"{_drawable(policy.name)} ({role}): learned reward")
+    axes[0].set_title(f"{drawable(policy.name, _NAME)} ({role}): learned reward")
     axes[1].set_title("true reward")
     if policy.reward is None:
-        axes[1].text(0.5, 0.5, "not known", transform=axes[1].transAxes, ha="center", color=_GREY)
+        axes[1].text(0.5, 0.5, "not known", transform=axes[1].transAxes, ha="center", color=GREY)
         axes[1].set_axis_off()
         return
-    axes[1].plot(steps, policy.reward[first], color=_INK, linewidth=0.8)
+    axes[1].plot(steps, policy.reward[first], color=INK, linewidth=0.8)
     axes[1].yaxis.set_major_locator(MaxNLocator(4))
 
 
@@ -192,7 +183,7 @@ def _cloud(axes: Any, canvas: Any, rows: Sequence[PolicyRow], heights: Sequence[
     axes.set_axisbelow(True)
     places = [(row.true_return, height) for row, height in zip(rows, heights, strict=True)]
     if not rows:
-        axes.text(0.5, 0.5, "not known", transform=axes.transAxes, ha="center", color=_GREY)
+        axes.text(0.5, 0.5, "not known", transform=axes.transAxes, ha="center", color=GREY)
         return
     for row, place in zip(rows, places, strict=True):
         axes.scatter(*place, s=26, color=_colour(row), linewidth=0, zorder=3)
@@ -201,7 +192,7 @@ def _cloud(axes: Any, canvas: Any, rows: Sequence[PolicyRow], heights: Sequence[
     for row, place in zip(rows, places, strict=True):
         names = [
             axes.annotate(
-                _drawable(row.name),
+                drawable(row.name, _NAME),
                 place,
                 xytext=(x, y),
                 textcoords="offset points",
@@ -249,15 +240,3 @@ def _png(canvas: Any) -> bytes:
     buffer = io.BytesIO()
     canvas.print_png(buffer, metadata={"Software": None}, pil_kwargs={"optimize": True})
     return buffer.getvalue()
-
-
-def _drawable(text: str) -> str:
-    """Return text with only the glyphs the font has, cut to a length that fits."""
-    known = _glyphs()
-    shown = "".join(c if c.isprintable() and ord(c) in known else "?" for c in text)
-    return shown if len(shown) <= 24 else shown[:23] + "…"
-
-
-@functools.cache
-def _glyphs() -> frozenset[int]:
-    return frozenset(font_manager.get_font(font_manager.findfont(_FONT)).get_charmap())
