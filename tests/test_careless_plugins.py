@@ -667,6 +667,53 @@ def test_an_encoder_that_denies_a_gradient_is_asked_for_none(tmp_path: Path) -> 
     }
 
 
+def refiner(cls: str, old: str = "", new: str = "") -> dict[str, str]:
+    """Return the careful plugin's modules, offering a refiner with needs, spoilt in one place."""
+    changed = files(["refiner"])
+    target = "strategies:Refiner", f"revising:{cls}"
+    changed["hooks.py"] = swapped(changed["hooks.py"], *target)
+    text = (CAREFUL / "revising.py").read_text()
+    return changed | {"revising.py": swapped(text, old, new) if old else text}
+
+
+@pytest.mark.parametrize("cls", ["Unlearning", "Contrasting", "Tidying"])
+def test_a_refiner_is_given_what_it_needs(cls: str, tmp_path: Path) -> None:
+    with installed(tmp_path, refiner(cls)) as plugin:
+        assert verdicts(plugin) == {}
+
+
+@pytest.mark.parametrize(
+    ("cls", "old", "new", "check"),
+    [
+        ("Unlearning", "encoder.unlearn(take(", "(take(", "flaws-are-closed"),
+        ("Contrasting", "= repair.flaws.states", "= data.negatives", "flaws-are-closed"),
+        ("Tidying", "Proposal([one],", "Proposal([],", "what-it-replaces-is-not-missed"),
+    ],
+)
+def test_a_refiner_that_wastes_what_it_needs_fails(
+    cls: str, old: str, new: str, check: str, tmp_path: Path
+) -> None:
+    with installed(tmp_path, refiner(cls, old, new)) as plugin:
+        assert failing(verdicts(plugin)) == {check}
+
+
+def test_a_refiner_whose_needs_no_world_meets_is_not_checked_further(tmp_path: Path) -> None:
+    with installed(tmp_path, refiner("Unlearning", '{"unlearn"}', '{"formula"}')) as plugin:
+        found = verdicts(plugin)
+    assert len(found) > 3
+    assert set(found.values()) == {"no known-answer world offers all that it needs: formula"}
+
+
+def test_a_refiner_that_tidies_nothing_is_said_to(tmp_path: Path) -> None:
+    with installed(tmp_path, refiner("Tidying", "if not old:", "if old or True:")) as plugin:
+        found = verdicts(plugin)
+    assert found == {
+        "refiner good-refiner: flaws-are-closed (RuledOut)": (
+            "it closes no flaw, and finds nothing to tidy among kernels"
+        ),
+    }
+
+
 def test_every_check_has_a_plugin_that_fails_it() -> None:
     of_plugins = {("plugin", name) for name, _ in _OF_PLUGINS}
     of_offers = {(kind, name) for kind, name, _ in _OF_OFFERS}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iirl_engine.testing import WORLDS, World
+from iirl_engine.testing import WORLDS, Mistaken, World
+
+EVERY = (*WORLDS, Mistaken)
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", EVERY)
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_the_flawed_share_is_as_stated(world: type[World], width: int) -> None:
     known = world(width)
@@ -16,7 +18,7 @@ def test_the_flawed_share_is_as_stated(world: type[World], width: int) -> None:
     assert known.is_flaw(states).mean() == pytest.approx(known.flawed_share(), abs=2e-3)
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", EVERY)
 def test_the_norms_of_the_reward_forbid_what_the_world_calls_forbidden(world: type[World]) -> None:
     import torch
 

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from iirl_engine.testing.distributions import fake_dist
     from iirl_engine.testing.kit import Check, CheckFailed, checks, conformance
     from iirl_engine.testing.runs import run_chain
-    from iirl_engine.testing.worlds import WORLDS, Bowl, Cliff, Flat, Noisy, Spike, World
+    from iirl_engine.testing.worlds import WORLDS, Bowl, Cliff, Flat, Mistaken, Noisy, Spike, World
 
 _HOME = {
     "kit": ("Check", "CheckFailed", "checks", "conformance"),
     "distributions": ("fake_dist",),
     "runs": ("run_chain",),
-    "worlds": ("WORLDS", "Bowl", "Cliff", "Flat", "Noisy", "Spike", "World"),
+    "worlds": ("WORLDS", "Bowl", "Cliff", "Flat", "Mistaken", "Noisy", "Spike", "World"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -43,6 +43,7 @@ __all__ = [
     "CheckFailed",
     "Cliff",
     "Flat",
+    "Mistaken",
     "Noisy",
     "Spike",
     "World",

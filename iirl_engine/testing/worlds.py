@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iirl_engine import api
-from iirl_engine.api import Code, Context
+from iirl_engine.api import Abilities, Code, Context
 from iirl_engine.builtin.norms import BoxNorm, SupportNorm
 from iirl_engine.builtin.options import BoxOptions, SupportOptions
 from iirl_engine.demonstrations import check, widened_range
@@ -28,26 +29,79 @@ from iirl_engine.reward import RewardModel
 
 FLOOR = 0.01
 ALLOWED = 0.5
+# Radius of a peak of reward.
+CONE = 0.2
 
 
-class Given(api.Encoder[NoOptions]):
-    """The expertness loss that makes the reward a given function of states."""
-
-    def __init__(self, reward: Callable[[Tensor], Tensor]) -> None:
-        super().__init__(NoOptions())
-        self.reward = reward
+class Given(api.Encoder[Callable[[Tensor], Tensor]]):
+    """The expertness loss that makes the reward a given function of states: its options."""
 
     def fit(self, demonstrations: Demonstrations, context: Context) -> None:
         """Learn nothing: the reward is given."""
 
     def encode(self, states: Tensor) -> Code:
-        return Code(states, 1 - self.reward(states))
+        return Code(states, 1 - self.options(states))
 
     def tensors(self) -> dict[str, Tensor]:
         return {}
 
     def restore(self, tensors: Mapping[str, Tensor], demonstrations: Demonstrations) -> None:
         """Take back nothing."""
+
+
+class Cones(api.Encoder[NoOptions]):
+    """L(s) = min_i |s - e_i| / 0.2, and where there are negatives, up to 2 more among them.
+
+    With cones k_x = max(0, 1 - |s - x| / 0.2), 2 Σ v_j k_j / (Σ v_j k_j + Σ w_i k_i) is added, of
+    negatives j with weights v and expert states i with weights w.
+    """
+
+    abilities = Abilities(negatives="optional", unlearning=True)
+
+    def fit(self, demonstrations: Demonstrations, context: Context) -> None:
+        self.unlearn(demonstrations)
+
+    def unlearn(self, rest: Demonstrations) -> None:
+        self.experts, self.weights = _weighed(rest.states, rest.weights)
+        self.negatives, self.against = _weighed(rest.negatives, rest.negative_weights)
+
+    def encode(self, states: Tensor) -> Code:
+        apart = _apart(states, self.experts)
+        loss = apart.amin(dim=1)
+        if len(self.negatives):
+            toward = _cones(apart) @ self.weights
+            against = _cones(_apart(states, self.negatives)) @ self.against
+            loss = loss + 2 * against / (against + toward).clamp(min=1e-9)
+        return Code(states, loss)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            "experts": self.experts,
+            "weights": self.weights,
+            "negatives": self.negatives,
+            "against": self.against,
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], demonstrations: Demonstrations) -> None:
+        self.experts, self.weights = tensors["experts"], tensors["weights"]
+        self.negatives, self.against = tensors["negatives"], tensors["against"]
+
+
+def _weighed(
+    states: NDArray[np.float64], weights: NDArray[np.float64] | None
+) -> tuple[Tensor, Tensor]:
+    given = np.ones(len(states)) if weights is None else weights
+    return torch.tensor(states), torch.tensor(given)
+
+
+def _apart(states: Tensor, centers: Tensor) -> Tensor:
+    """Return the distance `[n, m]` of each state from each centre, in units of a cone's radius."""
+    apart: Tensor = torch.linalg.vector_norm(states[:, None] - centers, dim=2)
+    return apart / CONE
+
+
+def _cones(apart: Tensor) -> Tensor:
+    return (1 - apart).clamp(min=0)
 
 
 class OneMinus(api.Mapping[NoOptions]):
@@ -76,22 +130,32 @@ class World(abc.ABC):
     """
 
     def __init__(self, width: int = 2) -> None:
-        axes = 0.1 * np.eye(width)
-        experts = check(np.concatenate([np.zeros((1, width)), axes, -axes]), origin=str(self))
+        experts = check(self.states(width), origin=str(self))
         support = SupportNorm(SupportOptions(boundary=ALLOWED * math.sqrt(width) + 0.1))
         names = experts.feature_names
         limits = (-ALLOWED,) * width, (ALLOWED,) * width
         box = BoxNorm(BoxOptions(features=names, low=limits[0], high=limits[1]))
         for norm in (support, box):
             norm.fit(experts, Context("norm", "norm", 0, 0))
+        encoder = self.encoder()
+        encoder.fit(experts, Context("encoder", "encoder", 0, 0))
         self.width = width
         self.model = RewardModel(
-            Given(self.reward),
+            encoder,
             OneMinus(NoOptions()),
             {"support": support, "box": box},
             experts,
             Domain((-1.0,) * width, (1.0,) * width),
         )
+
+    def states(self, width: int) -> NDArray[np.float64]:
+        """Return the demonstrations `[n, d]`."""
+        axes = 0.1 * np.eye(width)
+        return np.concatenate([np.zeros((1, width)), axes, -axes])
+
+    def encoder(self) -> api.Encoder[Any]:
+        """Return an encoder that makes the reward what it is."""
+        return Given(self.reward)
 
     @abc.abstractmethod
     def reward(self, states: Tensor) -> Tensor:
@@ -160,13 +224,36 @@ class Spike(Bowl):
     """
 
     def flawed_share(self) -> float:
-        radius = 0.2 * (1 - FLOOR)
-        ball = math.pi ** (self.width / 2) / math.gamma(self.width / 2 + 1)
-        return float(ball * (radius / 2) ** self.width)
+        return _share_of_a_cone(self.width)
 
     def reward(self, states: Tensor) -> Tensor:
         apart = torch.linalg.vector_norm(states - 0.75, dim=1)
-        return torch.maximum(super().reward(states), (1 - apart / 0.2).clamp(min=0))
+        return torch.maximum(super().reward(states), (1 - apart / CONE).clamp(min=0))
+
+
+class Mistaken(World):
+    """A cone around each demonstration, of which one, (0.75, ..., 0.75), is a mistake.
+
+    Its encoder learns from negatives and unlearns exactly. The flawed share is that of `Spike`.
+    """
+
+    def flawed_share(self) -> float:
+        return _share_of_a_cone(self.width)
+
+    def states(self, width: int) -> NDArray[np.float64]:
+        return np.concatenate([super().states(width), np.full((1, width), 0.75)])
+
+    def encoder(self) -> api.Encoder[Any]:
+        return Cones(NoOptions())
+
+    def reward(self, states: Tensor) -> Tensor:
+        return _cones(_apart(states, torch.tensor(self.states(self.width)))).amax(dim=1)
+
+
+def _share_of_a_cone(width: int) -> float:
+    radius = CONE * (1 - FLOOR)
+    ball = math.pi ** (width / 2) / math.gamma(width / 2 + 1)
+    return float(ball * (radius / 2) ** width)
 
 
 class Noisy(Bowl):

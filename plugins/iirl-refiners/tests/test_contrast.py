@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -19,14 +20,26 @@ from iirl_encoders.options import (
     KernelMeanOptions,
     MmdWitnessOptions,
 )
-from iirl_engine import Context, DataError, Proposal, Repair, RewardModel
+from iirl_engine import (
+    Abilities,
+    Code,
+    Context,
+    DataError,
+    Demonstrations,
+    Encoder,
+    Proposal,
+    Repair,
+    RewardModel,
+)
 from iirl_engine.audit import verify
 from iirl_engine.builtin.norms import BoxNorm
 from iirl_engine.builtin.options import BoxOptions
 from iirl_engine.corrections.restore import as_released
 from iirl_engine.demonstrations import check, widened_range
+from iirl_engine.options import NoOptions
 from iirl_engine.propose import check_needs
 from iirl_engine.records import AuditResult
+from iirl_engine.testing.worlds import OneMinus
 from iirl_refiners.contrast import Contrast, with_negatives
 from iirl_refiners.options import ContrastOptions
 
@@ -107,6 +120,43 @@ def test_a_refit_that_costs_too_much_is_not_proposed() -> None:
     assert not found.corrections
     assert set(found.left) == set(range(KNOWN))
     assert "max_loss" in found.left[0]
+
+
+class Swaying(Encoder[NoOptions]):
+    """Confused by a few negatives: all lose 0.3 of reward. By many only those beyond the wall."""
+
+    abilities = Abilities(negatives="required")
+
+    def fit(self, demonstrations: Demonstrations, context: Context) -> None:
+        weights = demonstrations.negative_weights
+        self.share = 0.0 if weights is None else weights[100:].sum() / weights.sum()
+
+    def encode(self, states: torch.Tensor) -> Code:
+        beyond = (states[:, 0] > 1).to(states.dtype)
+        lost = 0.3 + 0.2 * beyond if 0 < self.share < 0.6 else beyond * (self.share > 0)
+        return Code(states, 0.5 + 0 * states.sum(dim=1) + lost)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {"share": torch.tensor(self.share)}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], demonstrations: Demonstrations) -> None:
+        self.share = float(tensors["share"])
+
+
+def test_a_weight_that_costs_too_much_is_passed_over_for_a_heavier_one() -> None:
+    encoder = Swaying(NoOptions())
+    encoder.fit(DATA, CONTEXT)
+    model = learned(MmdWitness, MmdWitnessOptions()).evolve(
+        encoder=encoder, mapping=OneMinus(NoOptions())
+    )
+    repair = repair_of(model)
+    assert len(repair.flaws) == KNOWN
+    # The three lightest would close every flaw and cost every demonstration 0.3.
+    for share in (0.1, 0.25, 0.5):
+        assert not Contrast(ContrastOptions(share=share)).propose(repair, CONTEXT).corrections
+    found = Contrast(ContrastOptions()).propose(repair, CONTEXT)
+    assert (found.closes, found.worst_loss) == (KNOWN, 0.0)
+    assert found.corrections[0].tensors()["encoder.share"] == pytest.approx(0.75)
 
 
 def test_an_encoder_that_ignores_negatives_is_refused() -> None:
