@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,24 +18,15 @@ import numpy as np
 import pytest
 
 from iirl_engine import __version__
-from iirl_engine.cli import COMMANDS, main
+from iirl_engine.cli import COMMANDS
+from tests.commands import Done, Iirl
+from tests.figure1_world import autoencoders
 
-CHAIN = """
+CHAIN = f"""
 report = []
 [flywheel]
 rounds = 3
-[source]
-use = "figure1"
-[encoder]
-use = "moe-autoencoder"
-steps = 50
-[mapping]
-use = "linear"
-cap = 0.3
-[[norm]]
-use = "support"
-boundary = 0.34
-[[audit]]
+{autoencoders(50)}[[audit]]
 use = "sobol"
 budget = 1024
 [[audit]]
@@ -46,28 +36,6 @@ budget = 512
 use = "envelope"
 """
 FEATURES = 3
-
-
-class Done(NamedTuple):
-    code: Any
-    out: str
-    err: str
-
-
-Iirl = Callable[..., Done]
-
-
-@pytest.fixture
-def iirl(capsys: pytest.CaptureFixture[str]) -> Iirl:
-    """Run the command line in this process."""
-
-    def run(*arguments: object) -> Done:
-        with pytest.raises(SystemExit) as exit_:
-            main([str(a) for a in arguments])
-        told = capsys.readouterr()
-        return Done(exit_.value.code, told.out, told.err)
-
-    return run
 
 
 class Run(NamedTuple):

@@ -8,9 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,26 +18,17 @@ from torch import Tensor
 
 from iirl_auditors.adversarial.pgd import Pgd
 from iirl_engine.as_tests import write_tests
-from iirl_engine.cli import main
 from iirl_engine.errors import UsageError
-from iirl_engine.flywheel import Flywheel
 from iirl_engine.knowledge import Knowledge
+from iirl_engine.testing import run_chain
+from tests.commands import Done, Iirl
+from tests.figure1_world import KNN
 
-CHAIN = """
+CHAIN = f"""
 report = []
 [flywheel]
 rounds = 2
-[source]
-use = "figure1"
-[encoder]
-use = "knn"
-[mapping]
-use = "linear"
-cap = 2.0
-[[norm]]
-use = "support"
-boundary = 0.34
-[[audit]]
+{KNN}[[audit]]
 use = "sobol"
 budget = 300
 [[audit]]
@@ -49,35 +40,10 @@ use = "envelope"
 """
 
 
-class Done(NamedTuple):
-    code: Any
-    out: str
-    err: str
-
-
-Iirl = Callable[..., Done]
-
-
-@pytest.fixture
-def iirl(capsys: pytest.CaptureFixture[str]) -> Iirl:
-    """Run the command line in this process."""
-
-    def run(*arguments: object) -> Done:
-        with pytest.raises(SystemExit) as exit_:
-            main([str(a) for a in arguments])
-        told = capsys.readouterr()
-        return Done(exit_.value.code, told.out, told.err)
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose release 0 has flaws and whose release 1, the stable one, has none."""
-    base = tmp_path_factory.mktemp("audited")
-    (base / "chain.toml").write_text(CHAIN)
-    Flywheel.from_file(base / "chain.toml", out=base / "run").run()
-    return base / "run"
+    return run_chain(CHAIN, tmp_path_factory.mktemp("audited")).run
 
 
 @pytest.fixture

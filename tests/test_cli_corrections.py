@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,17 @@ import numpy as np
 import pytest
 
 import iirl_engine as iirl
-from iirl_engine.cli import main
-from iirl_engine.flywheel import Flywheel
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.layout import CARD, MANIFEST, TENSORS
+from iirl_engine.testing import run_chain
+from tests.commands import Iirl
+from tests.figure1_world import autoencoders
 
-CHAIN = """
+CHAIN = f"""
 report = []
 [flywheel]
 rounds = 2
-[source]
-use = "figure1"
-[encoder]
-use = "moe-autoencoder"
-steps = 300
-[mapping]
-use = "linear"
-cap = 0.3
-[[norm]]
-use = "support"
-boundary = 0.34
-[[audit]]
+{autoencoders(300)}[[audit]]
 use = "sobol"
 budget = 3000
 [[refine]]
@@ -45,10 +34,7 @@ max_loss = 0.9
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "flywheel.toml").write_text(CHAIN)
-    run = folder / "run"
-    Flywheel.from_file(folder / "flywheel.toml", out=run).run()
+    run = run_chain(CHAIN, tmp_path_factory.mktemp("run")).run
     assert len(corrections_of(run)) > 1
     return run
 
@@ -67,13 +53,10 @@ def newest(run: Path) -> Path:
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Any:
+def call(iirl: Iirl) -> Any:
     def called(*arguments: object) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["corrections", *map(str, arguments)])
-        said = capsys.readouterr()
-        sys.stdout.flush()
-        return int(ended.value.code or 0), said.out + said.err
+        done = iirl("corrections", *arguments)
+        return int(done.code or 0), done.out + done.err
 
     return called
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-import iirl_engine as iirl
-from iirl_engine.cli import main
+from iirl_engine import load_release
 from iirl_engine.evaluation import evaluate, read_policies
 from iirl_engine.release import promote
+from iirl_engine.testing import run_chain
+from tests.commands import Iirl
 from tests.distributions import Environment
 
 ROOT = Path(__file__).parent.parent
@@ -43,30 +44,10 @@ use = "envelope"
 """
 
 
-class Done(NamedTuple):
-    code: Any
-    out: str
-    err: str
-
-
 class Place(NamedTuple):
     run: Path
     release: Path
     policies: Path
-
-
-Iirl = Callable[..., Done]
-
-
-@pytest.fixture
-def iirl_command(capsys: pytest.CaptureFixture[str]) -> Iirl:
-    def run(*arguments: object) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        return Done(ended.value.code, told.out, told.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +61,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         return np.stack([np.cos(angle), np.sin(angle)], axis=1) + noise * rng.normal(size=(rows, 2))
 
     np.savez(folder / "demos.npz", states=circle(200, 0.02))
-    (folder / "chain.toml").write_text(CHAIN)
-    run = folder / "run"
-    outcome = iirl.Flywheel.from_file(folder / "chain.toml", out=run).run()
+    outcome = run_chain(CHAIN, folder)
     manifest = (outcome.release / "manifest.json").read_bytes()
-    promote(run, 0, hashlib.sha256(manifest).hexdigest())
+    promote(outcome.run, 0, hashlib.sha256(manifest).hexdigest())
     recordings = folder / "policies"
     recordings.mkdir()
     for name, noise, true in (("expert", 0.02, 9.0), ("noisy", 0.3, 5.0), ("random", 2.0, 0.0)):
@@ -95,11 +74,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
             ep_len=[20, 20, 20],
             ep_ret=[true - 1, true, true + 1],
         )
-    return Place(run, outcome.release, recordings)
+    return Place(outcome.run, outcome.release, recordings)
 
 
-def test_it_prints_the_table_and_nothing_else(place: Place, iirl_command: Iirl) -> None:
-    done = iirl_command("evaluate", place.release, "--policies", place.policies)
+def test_it_prints_the_table_and_nothing_else(place: Place, iirl: Iirl) -> None:
+    done = iirl("evaluate", place.release, "--policies", place.policies)
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -112,14 +91,12 @@ def test_it_prints_the_table_and_nothing_else(place: Place, iirl_command: Iirl) 
     ]
 
 
-def test_json_is_what_python_says_with_the_floor_of_the_release(
-    place: Place, iirl_command: Iirl
-) -> None:
-    done = iirl_command("evaluate", place.release, "--policies", place.policies, "--json")
+def test_json_is_what_python_says_with_the_floor_of_the_release(place: Place, iirl: Iirl) -> None:
+    done = iirl("evaluate", place.release, "--policies", place.policies, "--json")
     assert done.code == 0
     body = json.loads(done.out)
     found = evaluate(
-        iirl.load_release(place.release), read_policies(place.policies), floor=FLOOR
+        load_release(place.release), read_policies(place.policies), floor=FLOOR
     ).to_json()
     assert body == {
         "release": str(place.release),
@@ -131,18 +108,18 @@ def test_json_is_what_python_says_with_the_floor_of_the_release(
     assert body["ordering"]["by_return"] == pytest.approx(1)
 
 
-def test_a_run_directory_stands_for_its_stable_release(place: Place, iirl_command: Iirl) -> None:
+def test_a_run_directory_stands_for_its_stable_release(place: Place, iirl: Iirl) -> None:
     bodies = []
     for named in (place.run, place.release):
-        done = iirl_command("evaluate", named, "--policies", place.policies, "--json")
+        done = iirl("evaluate", named, "--policies", place.policies, "--json")
         bodies.append(json.loads(done.out) | {"release": None})
     assert bodies[0] == bodies[1]
 
 
-def test_out_writes_one_page(place: Place, iirl_command: Iirl, tmp_path: Path) -> None:
+def test_out_writes_one_page(place: Place, iirl: Iirl, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     arguments = ("evaluate", place.release, "--policies", place.policies, "--out", out)
-    done = iirl_command(*arguments)
+    done = iirl(*arguments)
     assert done.code == 0
     assert done.out.splitlines()[-1] == f"report: {out / 'evaluation.html'}"
     assert [file.name for file in out.iterdir()] == ["evaluation.html"]
@@ -150,16 +127,16 @@ def test_out_writes_one_page(place: Place, iirl_command: Iirl, tmp_path: Path) -
     assert page.startswith("<!doctype html>")
     assert page.count('<img src="data:image/png;base64,') == 2
     assert len(page) < 500_000
-    body = json.loads(iirl_command(*arguments, "--json").out)
+    body = json.loads(iirl(*arguments, "--json").out)
     assert body["report"] == str(out / "evaluation.html")
 
 
 def test_bad_recordings_exit_with_2_and_are_all_named(
-    place: Place, iirl_command: Iirl, tmp_path: Path
+    place: Place, iirl: Iirl, tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "wide.npz", states=np.zeros((3, 5)))
     np.savez(tmp_path / "lengths.npz", states=np.zeros((3, 2)), ep_len=[1, 1])
-    done = iirl_command("evaluate", place.release, "--policies", tmp_path, "--out", tmp_path / "o")
+    done = iirl("evaluate", place.release, "--policies", tmp_path, "--out", tmp_path / "o")
     assert (done.code, done.out) == (2, "")
     assert "5 features, the reward has 2" in done.err
     assert "a sum of 2, 3 states" in done.err
@@ -167,13 +144,13 @@ def test_bad_recordings_exit_with_2_and_are_all_named(
     assert not (tmp_path / "o").exists()
 
 
-def test_missing_things_are_told_apart(place: Place, iirl_command: Iirl, tmp_path: Path) -> None:
-    assert iirl_command("evaluate", place.release).code == 2
-    done = iirl_command("evaluate", place.release, "--policies", tmp_path / "nowhere")
+def test_missing_things_are_told_apart(place: Place, iirl: Iirl, tmp_path: Path) -> None:
+    assert iirl("evaluate", place.release).code == 2
+    done = iirl("evaluate", place.release, "--policies", tmp_path / "nowhere")
     assert (done.code, "no such folder" in done.err) == (2, True)
-    done = iirl_command("evaluate", place.release, "--policies", tmp_path)
+    done = iirl("evaluate", place.release, "--policies", tmp_path)
     assert (done.code, "holds no policy" in done.err) == (2, True)
-    assert iirl_command("evaluate", tmp_path, "--policies", place.policies).code == 3
+    assert iirl("evaluate", tmp_path, "--policies", place.policies).code == 3
 
 
 def test_help_is_light() -> None:
@@ -195,8 +172,8 @@ def names_in(value: Any) -> Iterator[str]:
             yield from names_in(inner)
 
 
-def test_json_fields_are_documented(place: Place, iirl_command: Iirl) -> None:
-    done = iirl_command("evaluate", place.release, "--policies", place.policies, "--json")
+def test_json_fields_are_documented(place: Place, iirl: Iirl) -> None:
+    done = iirl("evaluate", place.release, "--policies", place.policies, "--json")
     said = set(names_in(json.loads(done.out)))
     parts = re.split(r"^## ", (ROOT / "docs" / "json.md").read_text(), flags=re.MULTILINE)
     (part,) = [part for part in parts if part.startswith("`iirl evaluate --json`")]

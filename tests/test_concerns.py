@@ -19,26 +19,17 @@ from iirl_engine.audit import AuditJob, run_audit
 from iirl_engine.builtin import html, text
 from iirl_engine.cli import main
 from iirl_engine.cli.run import exit_code
-from iirl_engine.flywheel import Flywheel
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.records import AuditResult, Outcome
 from iirl_engine.summary import newest, summarize, verdict
+from iirl_engine.testing import run_chain
 from iirl_engine.testing.worlds import Bowl
+from tests.figure1_world import KNN
 
-CHAIN = """
+CHAIN = f"""
 [flywheel]
 rounds = 2
-[source]
-use = "figure1"
-[encoder]
-use = "knn"
-[mapping]
-use = "linear"
-cap = 2.0
-[[norm]]
-use = "support"
-boundary = 0.34
-[[audit]]
+{KNN}[[audit]]
 use = "sobol"
 budget = 64
 [[refine]]
@@ -71,9 +62,7 @@ def audited(*said: Any, monkeypatch: pytest.MonkeyPatch) -> AuditResult:
 
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *said: Concern) -> Outcome:
     monkeypatch.setattr(Sobol, "audit", saying(*said))
-    file = tmp_path / "chain.toml"
-    file.write_text(CHAIN)
-    return Flywheel.from_file(file, out=tmp_path / "run").run()
+    return run_chain(CHAIN, tmp_path)
 
 
 def test_a_concern_is_kept_with_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,28 @@ from scipy.spatial import cKDTree
 
 import iirl_engine as iirl
 from iirl_engine.builtin.figure1 import BOUNDARY, curve, grid
+from tests.figure1_world import autoencoders
 
+# A quick version with every refiner that draws at random.
+SMALL = f"""
+report = []
+[flywheel]
+rounds = 2
+{autoencoders(100)}
+[[audit]]
+use = "sobol"
+budget = 512
+[[audit]]
+use = "ray"
+budget = 512
+[[audit]]
+use = "pgd"
+budget = 640
+[[refine]]
+use = "kernel-lp"
+[[refine]]
+use = "envelope"
+"""
 FLOOR = 0.01
 CAP = 0.10
 
@@ -122,40 +143,10 @@ def fingerprint(out: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Run a quick version with every refiner that draws at random."""
+    """Return what runs the quick version in a process of its own."""
     folder = tmp_path_factory.mktemp("small")
     chain = folder / "chain.toml"
-    chain.write_text(
-        """
-        report = []
-        [flywheel]
-        rounds = 2
-        [source]
-        use = "figure1"
-        [encoder]
-        use = "moe-autoencoder"
-        steps = 100
-        [mapping]
-        use = "linear"
-        cap = 0.3
-        [[norm]]
-        use = "support"
-        boundary = 0.34
-        [[audit]]
-        use = "sobol"
-        budget = 512
-        [[audit]]
-        use = "ray"
-        budget = 512
-        [[audit]]
-        use = "pgd"
-        budget = 640
-        [[refine]]
-        use = "kernel-lp"
-        [[refine]]
-        use = "envelope"
-        """
-    )
+    chain.write_text(SMALL)
 
     def run(name: str, seed: int) -> dict[str, str]:
         command = [sys.executable, "-m", "iirl_engine", "run", str(chain)]

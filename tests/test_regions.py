@@ -19,7 +19,6 @@ from iirl_engine.audit import AuditJob, flaw_ids, run_audit
 from iirl_engine.corrections.base import View
 from iirl_engine.corrections.fade import Fade
 from iirl_engine.corrections.kernels import Kernels
-from iirl_engine.flywheel import Flywheel
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.records import Flaws, Round
 from iirl_engine.regions import describe, group, group_open, join, pack, region_scale
@@ -27,7 +26,9 @@ from iirl_engine.remaining import chao1, flawed_volume, remaining
 from iirl_engine.reward import RewardModel
 from iirl_engine.summary import summarize
 from iirl_engine.target import Target
+from iirl_engine.testing import run_chain
 from iirl_engine.testing.worlds import FLOOR, WORLDS, Bowl, Cliff, Flat, World
+from tests.figure1_world import autoencoders
 
 Array = NDArray[np.float64]
 
@@ -325,18 +326,7 @@ def test_a_survey_of_other_states_is_a_crash() -> None:
 CHAIN = """
 [flywheel]
 rounds = {rounds}
-[source]
-use = "figure1"
-[encoder]
-use = "moe-autoencoder"
-steps = 50
-[mapping]
-use = "linear"
-cap = 0.3
-[[norm]]
-use = "support"
-boundary = 0.34
-[[audit]]
+{world}[[audit]]
 use = "sobol"
 budget = 512
 [[audit]]
@@ -352,9 +342,8 @@ use = "html"
 
 
 def run(tmp_path: Path, rounds: int, refine: str) -> Any:
-    file = tmp_path / "chain.toml"
-    file.write_text(CHAIN.format(rounds=rounds, refine=refine))
-    return Flywheel.from_file(file, out=tmp_path / "run").run()
+    chain = CHAIN.format(rounds=rounds, world=autoencoders(50), refine=refine)
+    return run_chain(chain, tmp_path)
 
 
 def test_a_mended_run_tells_regions_and_what_is_left(tmp_path: Path) -> None:

@@ -17,22 +17,13 @@ from iirl_engine.audit import AuditJob
 from iirl_engine.flywheel import Flywheel
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.records import AuditResult, Outcome
+from tests.figure1_world import KNN
 
-CHAIN = """
+CHAIN = f"""
 report = []
 [flywheel]
 rounds = 2
-[source]
-use = "figure1"
-[encoder]
-use = "knn"
-[mapping]
-use = "linear"
-cap = 2.0
-[[norm]]
-use = "support"
-boundary = 0.34
-[[audit]]
+{KNN}[[audit]]
 use = "sobol"
 budget = 512
 [[audit]]

@@ -23,6 +23,7 @@ from iirl_engine.corrections.kernels import Kernels
 from iirl_engine.formula import formula_of
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.records import Concern, Released
+from iirl_engine.testing import run_chain
 
 CHAIN = """
 report = []
@@ -51,10 +52,7 @@ use = "kernel-lp"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tamper")
-    (folder / "chain.toml").write_text(CHAIN)
-    iirl.Flywheel.from_file(folder / "chain.toml", out=folder / "run").run()
-    return folder / "run"
+    return run_chain(CHAIN, tmp_path_factory.mktemp("tamper")).run
 
 
 def newest(run: Path) -> tuple[iirl.RewardModel, tuple[Released, ...]]:
