@@ -150,6 +150,25 @@ def take(demonstrations: Demonstrations, rows: NDArray[np.bool_]) -> Demonstrati
     )
 
 
+def without(demonstrations: Demonstrations, rows: NDArray[np.int64]) -> Demonstrations:
+    """Return demonstrations but for the expert states of some rows `[m]`, which rise.
+
+    Raises
+    ------
+    ValueError
+        When there are no such rows, or no others.
+    """
+    if not rows.size:
+        return demonstrations
+    kept = np.ones(len(demonstrations.states), dtype=np.bool_)
+    if rows[-1] >= len(kept):
+        raise ValueError(f"there is no row {rows[-1]} of {len(kept)} demonstrations")
+    kept[rows] = False
+    if not kept.any():
+        raise ValueError("no demonstration is left")
+    return take(demonstrations, kept)
+
+
 def episode_starts(data: Demonstrations) -> Array:
     """Return the first state `[k, d]` of each episode; none where episodes are not known."""
     if data.episode is None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iirl_engine.corrections.base import Correction, View
-from iirl_engine.demonstrations import read_only, take
+from iirl_engine.demonstrations import read_only, without
 
 if TYPE_CHECKING:
     from iirl_engine import api
@@ -130,13 +130,10 @@ class Revision(Correction):
         ValueError
             When there are no such rows, or no others.
         """
-        kept = np.ones(len(data.states), dtype=np.bool_)
-        if self.rows.size and self.rows[-1] >= len(kept):
-            raise ValueError(f"{self.id} forgets row {self.rows[-1]} of {len(kept)}")
-        kept[self.rows] = False
-        if not kept.any():
-            raise ValueError(f"{self.id} forgets every demonstration")
-        return take(data, kept) if self.rows.size else data
+        try:
+            return without(data, self.rows)
+        except ValueError as error:
+            raise ValueError(f"{self.id} forgets what it cannot: {error}") from error
 
     @functools.cached_property
     def _made(self) -> dict[tuple[int, int, int], Any]:

@@ -20,10 +20,7 @@ other half of the episodes, medians over the seeds and, in brackets, the least g
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
-from pathlib import Path
 
 import attrs
 import numpy as np
@@ -38,9 +35,10 @@ from iirl_engine.builtin.options import BoxOptions, LinearOptions
 from iirl_engine.demonstrations import check
 from iirl_engine.evaluation import spearman
 from iirl_engine.records import AuditResult
-from tests.benchmarks.quality import DATA, EXPERT_STATES, POSITIVES, World, ours, read
+from tests.benchmarks.quality import POSITIVES, ours
 from tests.benchmarks.refine import CHAINS, FLOOR, REGISTRY, Reward, repaired, veto
 from tests.benchmarks.refine import World as Case
+from tests.benchmarks.rollouts import EXPERT_STATES, World, arguments, read
 
 Array = NDArray[np.float64]
 
@@ -163,18 +161,12 @@ COLUMNS = {"closed": min, "expert": max, "other": max, "return": min, "mean": mi
 
 def main() -> None:
     """Print a table for each world."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, nargs="*", default=DATA)
-    parser.add_argument("--seeds", type=int, default=5)
-    asked = parser.parse_args()
-    if missing := [str(folder) for folder in asked.data if not folder.is_dir()]:
-        sys.exit(f"constraints: no such folder: {', '.join(missing)}; name rollouts with --data")
-    torch.set_num_threads(1)
-    for folder in asked.data:
+    given = arguments(__doc__, seeds=5)
+    for folder in given.data:
         world = read(folder)
         names = ["halfspaces, enclosing-balls", "halfspaces", "kernel-greedy"]
         runs: dict[str, list[dict[str, float]]] = {}
-        for seed in range(asked.seeds):
+        for seed in range(given.seeds):
             given, held = case(world, seed)
             told = attrs.evolve(
                 given,
@@ -190,7 +182,7 @@ def main() -> None:
                 runs.setdefault(name, []).append(row)
         share = np.mean([f.mean() for f in held.forbidden.values()])
         print(
-            f"\n{world.name}: expert {world.expert}, {asked.seeds} seeds; {share:.0%} of the "
+            f"\n{world.name}: expert {world.expert}, {given.seeds} seeds; {share:.0%} of the "
             f"states violate a norm, {held.forbidden[world.expert].mean():.1%} of the expert's"
         )
         print(" " * 28 + "".join(f"{column:>19}" for column in (*COLUMNS, "count")))

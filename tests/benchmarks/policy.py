@@ -24,7 +24,8 @@ import torch
 
 from iirl_engine.plugins import Plugins
 from iirl_engine.registry import Registry
-from tests.benchmarks.quality import DATA, EXPERT_STATES, POSITIVES, ours, read
+from tests.benchmarks.quality import POSITIVES, ours
+from tests.benchmarks.rollouts import DATA, EXPERT_STATES, read
 
 ENVIRONMENT = "HalfCheetah-v5"
 GAMMA = 0.99

@@ -19,12 +19,9 @@ The true return and reward are recorded; no method sees them.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import attrs
 import numpy as np
@@ -39,10 +36,8 @@ from iirl_engine.options import build_options
 from iirl_engine.plugins import Plugins
 from iirl_engine.registry import Registry
 from tests.benchmarks import baselines
+from tests.benchmarks.rollouts import EXPERT_STATES, World, arguments, read
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-DATA = [SHARED / "loco_halfcheetah", SHARED / "loco_hopper"]
-EXPERT_STATES = 5000
 GAIL = 59.0
 # Encoder, its options, mapping, its options. The first of each half is what the docs recommend.
 Recipe = tuple[str, dict[str, object], str, dict[str, object]]
@@ -70,21 +65,6 @@ NEGATIVES: dict[str, Recipe] = {
 Array = NDArray[np.float64]
 
 
-@attrs.frozen(eq=False)
-class World:
-    """The rollouts of one environment."""
-
-    name: str
-    states: dict[str, Array]
-    rewards: dict[str, Array]
-    lengths: dict[str, Array]
-    returns: dict[str, float]
-
-    @property
-    def expert(self) -> str:
-        return max(self.returns, key=self.returns.__getitem__)
-
-
 @attrs.frozen
 class Row:
     """What one method came to with one seed."""
@@ -96,17 +76,6 @@ class Row:
     fooled: bool
     flat: float
     fit: float
-
-
-def read(folder: Path) -> World:
-    files = {path.stem: dict(np.load(path)) for path in sorted(folder.glob("*.npz"))}
-    return World(
-        folder.name,
-        {name: file["obs"].astype(np.float64) for name, file in files.items()},
-        {name: file["rew"].astype(np.float64) for name, file in files.items()},
-        {name: file["ep_len"] for name, file in files.items()},
-        {name: float(file["ep_ret"].mean()) for name, file in files.items()},
-    )
 
 
 def ours(recipe: Recipe, registry: Registry) -> Callable[[Array, Array, int], RewardModel]:
@@ -203,15 +172,9 @@ def show(name: str, rows: list[Row]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, nargs="*", default=DATA)
-    parser.add_argument("--seeds", type=int, default=3)
-    asked = parser.parse_args()
-    if missing := [str(folder) for folder in asked.data if not folder.is_dir()]:
-        sys.exit(f"quality: no such folder: {', '.join(missing)}; name rollouts with --data")
-    torch.set_num_threads(1)
+    given = arguments(__doc__, seeds=3)
     registry = Registry(Plugins())
-    for folder in asked.data:
+    for folder in given.data:
         world = read(folder)
         print(f"\n{world.name}: {len(world.returns)} policies, expert {world.expert}")
         head = ("return", "mean", "EPIC", "zero", "flat", "fit", "GAIL/fit")
@@ -227,13 +190,13 @@ def main() -> None:
             for name, recipe in us.items():
                 learn = ours(recipe, registry)
                 show(
-                    name, [judge(world, learn, s, negatives=negatives) for s in range(asked.seeds)]
+                    name, [judge(world, learn, s, negatives=negatives) for s in range(given.seeds)]
                 )
             print(f" {title}, baselines")
             for name, fit in others.items():
                 learn = theirs(fit)
                 show(
-                    name, [judge(world, learn, s, negatives=negatives) for s in range(asked.seeds)]
+                    name, [judge(world, learn, s, negatives=negatives) for s in range(given.seeds)]
                 )
 
 

@@ -29,7 +29,7 @@ import torch
 import iirl_engine as iirl
 from iirl_engine.evaluation import spearman
 from tests.benchmarks.constraints import halves
-from tests.benchmarks.quality import EXPERT_STATES, SHARED, World, read
+from tests.benchmarks.rollouts import EXPERT_STATES, SHARED, World, read
 
 SPEED, RUNS = 8, 1.0
 CHAIN = """

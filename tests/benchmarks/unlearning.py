@@ -21,15 +21,11 @@ An encoder that cannot unlearn is fitted anew on the rest (`refit = true`), with
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import attrs
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from iirl_engine import Context, Repair, RewardModel
@@ -38,7 +34,8 @@ from iirl_engine.plugins import Plugins
 from iirl_engine.registry import Registry
 from iirl_refiners.options import UnlearnOptions
 from iirl_refiners.unlearn import Unlearn
-from tests.benchmarks.quality import DATA, NEGATIVES, POSITIVES, Recipe, World, ours, read
+from tests.benchmarks.quality import NEGATIVES, POSITIVES, Recipe, ours
+from tests.benchmarks.rollouts import World, arguments, read
 
 Array = NDArray[np.float64]
 
@@ -114,15 +111,9 @@ def measured(world: World, recipe: Recipe, negatives: bool, registry: Registry, 
 
 def main() -> None:
     """Print one line per encoder and world."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, nargs="*", default=DATA)
-    parser.add_argument("--seeds", type=int, default=3)
-    asked = parser.parse_args()
-    if missing := [str(folder) for folder in asked.data if not folder.is_dir()]:
-        sys.exit(f"unlearning: no such folder: {', '.join(missing)}; name rollouts with --data")
-    torch.set_num_threads(1)
+    given = arguments(__doc__, seeds=3)
     registry = Registry(Plugins())
-    for folder in asked.data:
+    for folder in given.data:
         world = read(folder)
         print(
             f"\n{world.name}: {STRAY} states of {median_policy(world)} among {EXPERT} expert ones"
@@ -132,7 +123,7 @@ def main() -> None:
         print(f"{'apart':>10}{'seeds':>10}{'cost':>7}")
         for name, (recipe, negatives) in RECIPES.items():
             rows = [
-                measured(world, recipe, negatives, registry, seed) for seed in range(asked.seeds)
+                measured(world, recipe, negatives, registry, seed) for seed in range(given.seeds)
             ]
             exact = registry.find("encoder", recipe[0]).load().abilities.unlearning
             print(f"  {name + ('' if exact else ' *'):<24}", end="")

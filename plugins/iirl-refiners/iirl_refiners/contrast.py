@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from iirl_engine import Context, Demonstrations, Proposal, Refiner, Repair, Revision, Sculpt
-from iirl_engine.demonstrations import read_only
+from iirl_engine.demonstrations import read_only, without
 from iirl_engine.learn import weighed
 from iirl_refiners.options import ContrastOptions
 from iirl_refiners.revising import revised, spares
-from iirl_refiners.unlearn import forgotten, without
+from iirl_refiners.unlearn import forgotten
 
 Array = NDArray[np.float64]
 

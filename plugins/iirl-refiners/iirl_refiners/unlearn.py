@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from iirl_engine import (
     Context,
     DataError,
-    Demonstrations,
     Proposal,
     Refiner,
     Repair,
     Revision,
     RewardModel,
 )
-from iirl_engine.demonstrations import take
+from iirl_engine.demonstrations import without
 from iirl_engine.learn import weighed
 from iirl_engine.support import Support
 from iirl_refiners.options import UnlearnOptions
@@ -129,13 +128,6 @@ def revision(model: RewardModel, rows: Rows, context: Context) -> Revision:
     mapping.fit(loss, attrs.evolve(context, kind="mapping"))
     id = f"r{context.round}-{context.id}"
     return Revision.of(encoder, mapping, rows, id=id, refiner=context.id, round=context.round)
-
-
-def without(data: Demonstrations, rows: Rows) -> Demonstrations:
-    """Return the demonstrations but for those of some rows `[m]`."""
-    kept = np.ones(len(data.states), dtype=np.bool_)
-    kept[rows] = False
-    return take(data, kept)
 
 
 def forgotten(model: RewardModel) -> Rows:
