@@ -17,6 +17,8 @@ import iirl_engine as iirl
 from iirl_gym.sepsis import read_world
 
 LEAST = 0.70
+# The recipe has 1,000: the reward of fewer orders states a little worse, in a fifth of the time.
+PATIENTS = 300
 
 
 def call(*arguments: str) -> Any:
@@ -29,7 +31,8 @@ def call(*arguments: str) -> Any:
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("icu-sepsis") / "run"
-    outcome = json.loads(call("demo", "icu-sepsis", "--json", "--out", str(folder)))
+    fewer = f"source.patients={PATIENTS}"
+    outcome = json.loads(call("demo", "icu-sepsis", "--json", "--out", str(folder), "--set", fewer))
     assert outcome["open_flaws"] == 0
     return folder
 
@@ -62,12 +65,13 @@ def test_evaluate_reports_it_for_each_policy(out: Path, tmp_path: Path) -> None:
 def test_patients_that_were_held_out_keep_their_reward(out: Path, reward: iirl.RewardModel) -> None:
     before = iirl.load_release(out / "releases" / "0000")
     held_out = reward.demonstrations.held_out
-    assert len(held_out) > 1000
+    assert len(held_out) > PATIENTS
     assert reward(held_out).mean() >= 0.95 * before(held_out).mean() > 0.5
 
 
-def test_a_patient_like_no_other_is_not_endorsed(reward: iirl.RewardModel) -> None:
+def test_a_patient_like_no_other_is_not_endorsed(out: Path, reward: iirl.RewardModel) -> None:
     strange = np.random.default_rng(0).uniform(reward.domain.low, reward.domain.high, (1000, 47))
     far = reward.violation(torch.tensor(strange)).numpy() > 0
     assert far.mean() > 0.9
+    assert (iirl.load_release(out / "releases" / "0000")(strange[far]) > 0.01).any()
     assert (reward(strange[far]) <= 0.01).all()
