@@ -16,14 +16,16 @@ from scipy.spatial import cKDTree
 
 import iirl_engine as iirl
 from iirl_engine.builtin.figure1 import BOUNDARY, curve, grid
+from iirl_engine.testing import run_chain
 from tests.figure1_world import autoencoders
 
 # A quick version with every refiner that draws at random.
-SMALL = f"""
+SMALL = """
 report = []
 [flywheel]
 rounds = 2
-{autoencoders(100)}
+seed = {seed}
+{world}
 [[audit]]
 use = "sobol"
 budget = 512
@@ -37,7 +39,7 @@ budget = 640
 use = "kernel-lp"
 [[refine]]
 use = "envelope"
-"""
+""".replace("{world}", autoencoders(100))
 FLOOR = 0.01
 CAP = 0.10
 
@@ -141,26 +143,17 @@ def fingerprint(out: Path) -> dict[str, str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return what runs the quick version in a process of its own."""
-    folder = tmp_path_factory.mktemp("small")
-    chain = folder / "chain.toml"
-    chain.write_text(SMALL)
-
-    def run(name: str, seed: int) -> dict[str, str]:
-        command = [sys.executable, "-m", "iirl_engine", "run", str(chain)]
-        command += ["--out", str(folder / name), "--set", f"flywheel.seed={seed}"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode in (0, 1), done.stderr
-        return fingerprint(folder / name)
-
-    return run
-
-
-def test_one_seed_gives_identical_bytes_and_findings_and_another_does_not(small: Any) -> None:
-    first, second, other = small("first", 0), small("second", 0), small("other", 1)
-    assert first == second
+def test_one_seed_gives_identical_bytes_and_findings_and_another_does_not(tmp_path: Path) -> None:
+    """In a process that has done much else, and in one of its own."""
+    for name, seed in (("here", 0), ("other", 1)):
+        (tmp_path / name).mkdir()
+        run_chain(SMALL.format(seed=seed), tmp_path / name)
+    again = [str(tmp_path / "here" / "chain.toml"), "--out", str(tmp_path / "again")]
+    command = [sys.executable, "-m", "iirl_engine", "run", *again]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    first, other = (fingerprint(tmp_path / name / "run") for name in ("here", "other"))
+    assert first == fingerprint(tmp_path / "again")
     assert len(first) >= 7
     tensors = [name for name in first if name.endswith("tensors.safetensors")]
     assert all(first[name] != other.get(name) for name in tensors)
