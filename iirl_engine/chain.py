@@ -90,6 +90,34 @@ class Step:
 
 
 @attrs.frozen
+class Reporting:
+    """What a report tells of a chain, which can be known without most of its plugins.
+
+    Parameters
+    ----------
+    floor
+        Reward above this is an endorsement.
+    reports
+        The reporters.
+    plugins
+        (distribution, version) of every plugin that took part.
+    text
+        The effective chain file.
+    hooks
+        The plugins that are there now.
+    missing
+        Of those that took part, what has become of the ones that are not, one sentence each.
+    """
+
+    floor: float
+    reports: tuple[Step, ...]
+    plugins: tuple[tuple[str, str], ...]
+    text: str
+    hooks: Plugins
+    missing: tuple[str, ...] = ()
+
+
+@attrs.frozen
 class Chain:
     """A checked chain, ready to be built."""
 
@@ -125,6 +153,12 @@ class Chain:
         named = {(step.entry.dist, step.entry.version) for _, step in self.steps}
         called = {(p.dist, p.version) for p in self.registry.plugins.loaded if p.hooks}
         return tuple(sorted(named | called))
+
+    @property
+    def reporting(self) -> Reporting:
+        """What a report tells of it."""
+        hooks = self.registry.plugins
+        return Reporting(self.settings.floor, self.reports, self.plugins, self.dump(), hooks)
 
     def dump(self) -> str:
         """Return the effective chain as TOML: qualified names, pinned versions, all options."""
@@ -171,10 +205,44 @@ def read_chain(
     table = _read_toml(file)
     for override in overrides:
         _override(table, override)
-    flywheel = table.get("flywheel")
-    listed = flywheel.get("disable") if isinstance(flywheel, dict) else None
-    in_file = [d for d in listed if isinstance(d, str)] if isinstance(listed, list) else []
+    in_file = _strings(table.get("flywheel"), "disable")
     return check_chain(table, Registry(Plugins([*disable, *in_file])), file)
+
+
+def read_reporting(path: Path) -> Reporting:
+    """Read what reports need of an effective chain file, whatever has become of its plugins.
+
+    Raises
+    ------
+    UsageError
+        When the file cannot be read.
+    ChainError
+        When it names reporters and none of them is available, or what it says of them is wrong.
+    """
+    text = path.read_text()
+    table = _read_toml(path)
+    flywheel = table.get("flywheel")
+    required = _strings(flywheel, "require")
+    registry = Registry(Plugins(_strings(flywheel, "disable")))
+    problems: list[Problem] = []
+    if isinstance(flywheel, dict):  # what is required was there; now it is only told
+        flywheel = {name: value for name, value in flywheel.items() if name != "require"}
+    settings = _settings(flywheel or {}, registry, path.parent, problems)
+    tables = table.get("report", [])
+    if isinstance(tables, list):
+        # With none left, each is told as a problem.
+        tables = [step for step in tables if _is_there("reporter", step, registry)] or tables
+    steps = _Checker(registry, path.parent, problems).many("report", tables)
+    if problems or settings is None:
+        raise ChainError(problems, where=path)
+    return Reporting(
+        floor=settings.floor,
+        reports=tuple(step for step in steps if step is not None),
+        plugins=_pinned(required),
+        text=text,
+        hooks=registry.plugins,
+        missing=tuple(gone[0] for pin in required if (gone := _unmet(pin, registry))),
+    )
 
 
 def check_chain(table: Mapping[str, Any], registry: Registry, file: Path) -> Chain:
@@ -357,6 +425,29 @@ def _unmet(requirement: str, registry: Registry) -> tuple[str, str] | None:
         installed = f"plugin {plugin.dist!r} is installed in version {plugin.version}"
         return f"{installed}, not {wanted.specifier}", f"pip install {requirement!r}"
     return None
+
+
+def _pinned(required: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return (distribution, version) of the requirements that an effective chain pins."""
+    pins = (requirement.partition("==") for requirement in required)
+    return tuple((dist, version) for dist, equals, version in pins if equals)
+
+
+def _is_there(kind: str, table: Any, registry: Registry) -> bool:
+    """Say whether a table names a strategy that is available; nonsense counts, to be told."""
+    use = table.get("use") if isinstance(table, dict) else None
+    if not isinstance(use, str):
+        return True
+    try:
+        registry.find(kind, use)
+    except UnknownStrategy:
+        return False
+    return True
+
+
+def _strings(table: Any, name: str) -> list[str]:
+    listed = table.get(name) if isinstance(table, dict) else None
+    return [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
 
 
 def _domain(table: Any, problems: list[Problem]) -> Domain | None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from iirl_engine.api import Context
 from iirl_engine.audit import verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
-from iirl_engine.errors import DataError, KnowledgeError, PluginError, told
+from iirl_engine.errors import DataError, PluginError, told
 from iirl_engine.evidence import Judgement
 from iirl_engine.formula import formula_of
 from iirl_engine.knowledge import Knowledge
@@ -38,7 +37,6 @@ from iirl_engine.records import (
     FlawsFound,
     Outcome,
     ReleaseMade,
-    Report,
     Round,
     RoundFinished,
     RunStarted,
@@ -53,6 +51,7 @@ from iirl_engine.release import (
     write_release,
 )
 from iirl_engine.remaining import unseen
+from iirl_engine.reporting import write_reports
 from iirl_engine.reward import RewardModel
 from iirl_engine.rundir import claimed, free_folder
 from iirl_engine.stable import stable_release
@@ -135,8 +134,8 @@ class Flywheel:
         """Write the reports of the run that `out` holds again; return their files."""
         knowledge = Knowledge(self.out)
         try:
-            run = _Run(self.chain, self.out, knowledge, lambda line: None)
-            return list(run.write_reports(_built(self.chain.reports)).reports)
+            chain, reporters = self.chain.reporting, _built(self.chain.reports)
+            return list(write_reports(self.out, knowledge, chain, reporters).reports)
         finally:
             knowledge.close()
 
@@ -179,35 +178,7 @@ class _Run:
             rounds.append(self._round(len(rounds) + 1))
             self._promote(rounds)
             self._observe(len(rounds), "iirl_round_finished", RoundFinished(self.out, rounds[-1]))
-        return self.write_reports(reporters)
-
-    def write_reports(self, reporters: Sequence[tuple[Step, Any]]) -> Outcome:
-        """Write every report from what the knowledge base and the releases hold."""
-        releases = self.knowledge.releases()
-        if not releases:
-            raise KnowledgeError("the run has made no release yet", where=self.out)
-        before, after = self._release(0), self._release(max(releases))
-        flaws = self.knowledge.flaws(after.width)
-        still_open = self._endorsed(after, flaws.states)
-        outcome = Outcome(
-            run=self.out,
-            release=self.out / RELEASES / f"{max(releases):04d}",
-            rounds=self.knowledge.rounds(),
-            open_flaws=int(still_open.sum()),
-            plugins=self.chain.plugins,
-            demonstrations=read_manifest(self.out / RELEASES / "0000")["screening"],
-            concerns=self.knowledge.concerns(),
-            regions=self.knowledge.regions(),
-            left_open=self.knowledge.left_open(),
-        )
-        report = Report(
-            outcome, before, after, flaws, still_open, self.settings.floor, self.chain.dump()
-        )
-        files: list[Path] = []
-        for step, reporter in reporters:
-            with blame(step, "write its report"):
-                files.extend(reporter.write(report, self.out))
-        return attrs.evolve(outcome, reports=tuple(files))
+        return write_reports(self.out, self.knowledge, self.chain.reporting, reporters)
 
     def _start(self) -> None:
         """Have the demonstrations, release 0 and the newest release at hand."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 from iirl_engine import __version__
 from iirl_engine.cli import COMMANDS
 from tests.commands import Done, Iirl
+from tests.distributions import Environment, write_installed
 from tests.figure1_world import autoencoders
 
 CHAIN = f"""
@@ -593,6 +595,57 @@ def test_report_writes_the_reports_of_a_run_again(
     assert [Path(line) for line in done.out.splitlines()] == written
     assert [file.read_bytes() for file in written] == before
     assert parsed(iirl("report", folder, "--json").out)["files"] == list(map(str, written))
+
+
+def test_report_needs_no_plugin_that_only_audited_or_repaired(tmp_path: Path) -> None:
+    """Said to be missing are those that took part, and the rest of the report stays the same."""
+    (tmp_path / "site").mkdir()
+    site = write_installed(tmp_path / "site", "acme-audit")
+    chain, folder = tmp_path / "chain.toml", tmp_path / "run"
+    chain.write_text(
+        CHAIN.replace("report = []", "report = [{use = 'text'}, {use = 'html'}]")
+        + "[[audit]]\nuse = 'acme-audit:thing'\n"
+    )
+    done = Environment(path=(site,)).iirl("run", chain, "--out", folder)
+    assert done.code == 0, done.stderr
+    written = [folder / "report.txt", folder / "report.html"]
+    before = [file.read_text() for file in written]
+    for file in written:
+        file.unlink()
+
+    again = Environment().iirl("report", folder)
+    assert again.code == 0, again.stderr
+    said = "plugin 'acme-audit' is not installed"
+    assert said in again.stderr
+    assert [Path(line) for line in again.out.splitlines()] == written
+    text, page = (file.read_text() for file in written)
+    assert "acme-audit 1.0" in text
+    assert text.replace(f"since the run: {said}\n", "") == before[0]
+    assert f"Since the run: {said}." in html.unescape(page)
+    assert len(page) - len(before[1]) < 100
+    assert Environment().iirl("report", folder, "--json").json()["missing"] == [said]
+
+
+def test_report_without_any_reporter_or_without_the_encoder_says_what_to_install(
+    finished: Run, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    chain = folder / "chain.toml"
+    told = chain.read_text()
+    chain.write_text(told.replace("report = []", 'report = [{use = "acme-page:page"}]'))
+    done = Environment().iirl("report", folder)
+    assert done.code == 2
+    assert "the plugin 'acme-page' is not installed" in done.stderr
+    chain.write_text(told.replace("report = []", 'report = [{use = "text"}]'))
+    less = Environment(variables={"IIRL_DISABLE": "iirl-encoders"})
+    done = less.iirl("report", folder)
+    assert done.code == 5
+    assert "iirl-encoders is disabled" in done.err
+    # Whoever audited and repaired may be away.
+    less = Environment(variables={"IIRL_DISABLE": "iirl-auditors,iirl-refiners"})
+    done = less.iirl("report", folder)
+    assert done.code == 0, done.stderr
+    assert "'iirl-auditors' is disabled" in done.err
 
 
 # --- the command itself

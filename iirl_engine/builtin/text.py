@@ -102,6 +102,8 @@ def _plugins(outcome: Outcome) -> Iterator[str]:
     yield _heading("Plugins")
     for dist, version in outcome.plugins:
         yield from wrap(f"{plain(dist)} {plain(version)}", "  ")
+    for gone in outcome.missing:
+        yield from wrap(f"since the run: {plain(gone)}", "  ")
 
 
 def _heading(text: str) -> str:

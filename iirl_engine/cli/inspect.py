@@ -144,19 +144,28 @@ def explain(release: Path, states: Path, as_json: bool) -> None:
 @click.argument("folder", metavar="DIR", type=_folder)
 @_json
 def report(folder: Path, as_json: bool) -> None:
-    """Write the reports of the run in DIR again, as its chain says."""
-    from iirl_engine.chain import read_chain
-    from iirl_engine.flywheel import Flywheel
+    """Write the reports of the run in DIR again, as its chain says.
+
+    The plugins that audited and repaired need not be there any more.
+    """
     from iirl_engine.layout import CHAIN
+    from iirl_engine.reporting import report_again
 
     if not (folder / CHAIN).is_file():
         raise _no_run(folder)
-    files = Flywheel(read_chain(folder / CHAIN), folder).report()
+    outcome = report_again(folder)
     if as_json:
-        click.echo(json.dumps({"run": str(folder), "files": [str(file) for file in files]}))
+        body = {
+            "run": str(folder),
+            "files": [str(file) for file in outcome.reports],
+            "missing": list(outcome.missing),
+        }
+        click.echo(json.dumps(body))
         return
-    for file in files:
+    for file in outcome.reports:
         click.echo(file)
+    for gone in outcome.missing:
+        click.echo(f"iirl: since the run, {gone}", err=True)
 
 
 def read_states(path: Path, names: Sequence[str]) -> Any:

@@ -45,6 +45,8 @@ class Outcome:
         Of all confirmed flaws; those with open flaws first, then the most severe.
     left_open
         Why flaws stay open: those of the same reason together, the most first.
+    missing
+        What has become of plugins that took part, when the reports are written again without them.
     """
 
     run: Path
@@ -57,6 +59,7 @@ class Outcome:
     concerns: tuple[Concern, ...] = ()
     regions: tuple[Region, ...] = ()
     left_open: tuple[LeftOpen, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def gates(self) -> tuple[Judgement, ...]:
