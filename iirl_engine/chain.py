@@ -5,75 +5,26 @@ Checking imports the plugins' hook modules and their option classes, nothing hea
 
 from __future__ import annotations
 
-import copy
-import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
-from iirl_engine.errors import ChainError, Problem, UsageError, did_you_mean
+from iirl_engine.chain_file import DEFAULTS, ID, MANY, REQUIRED, SINGLE, Box, Settings, read_toml
+from iirl_engine.errors import ChainError, Problem, did_you_mean
 from iirl_engine.options import (
     build_options,
     described,
     dump_options,
     key_text,
     members_of,
-    option,
 )
+from iirl_engine.overrides import apply
 from iirl_engine.plugins import Plugins
 from iirl_engine.records import Domain
 from iirl_engine.registry import Entry, Registry, UnknownStrategy
-
-# Table of the chain file -> kind of strategy. One table each, then one array of tables each.
-SINGLE = {
-    "source": "source",
-    "encoder": "encoder",
-    "mapping": "mapping",
-    "schedule": "schedule",
-    "triage": "triage",
-    "executor": "executor",
-}
-MANY = {
-    "norm": "norm",
-    "audit": "auditor",
-    "refine": "refiner",
-    "gate": "gate",
-    "report": "reporter",
-}
-# What a chain that does not say otherwise gets: all of it the core's own.
-DEFAULTS: dict[str, Any] = {
-    "schedule": {"use": "constant"},
-    "triage": {"use": "severity"},
-    "executor": {"use": "local"},
-    "gate": [{"use": "known-good"}, {"use": "closure"}],
-    "report": [{"use": "html"}],
-}
-REQUIRED = ("source", "encoder", "mapping", "norm", "audit")
-ID = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
-
-
-@attrs.frozen(kw_only=True)
-class Settings:
-    """The table `[flywheel]`."""
-
-    rounds: int = option(8, ge=0, help="rounds at most; fewer when a round confirms no flaw")
-    seed: int = option(0, ge=0, le=2**63 - 1, help="the one seed of the run")
-    floor: float = option(0.01, ge=0.0, lt=1.0, help="a reward above this is an endorsement")
-    good_floor: float = option(
-        0.0, ge=0.0, le=1.0, help="a known-good state with less reward than this is a miss"
-    )
-    held_out: float = option(
-        0.0, ge=0.0, lt=1.0, help="share of the demonstrations that nothing is fitted on"
-    )
-    approval: Literal["auto"] = option(
-        "auto", help="who gives verdicts and approves releases: the norms and gates alone"
-    )
-    disable: tuple[str, ...] = option((), help="plugin distributions that are not imported")
-    require: tuple[str, ...] = option((), help='plugin distributions, such as "acme-audit>=2"')
 
 
 @attrs.frozen
@@ -202,9 +153,9 @@ def read_chain(
         With every problem of the file.
     """
     file = Path(path)
-    table = _read_toml(file)
+    table = read_toml(file)
     for override in overrides:
-        _override(table, override)
+        apply(table, override)
     in_file = _strings(table.get("flywheel"), "disable")
     return check_chain(table, Registry(Plugins([*disable, *in_file])), file)
 
@@ -220,7 +171,7 @@ def read_reporting(path: Path) -> Reporting:
         When it names reporters and none of them is available, or what it says of them is wrong.
     """
     text = path.read_text()
-    table = _read_toml(path)
+    table = read_toml(path)
     flywheel = table.get("flywheel")
     required = _strings(flywheel, "require")
     registry = Registry(Plugins(_strings(flywheel, "disable")))
@@ -354,29 +305,6 @@ class _Checker:
         return Step(given if isinstance(given, str) else entry.offer.name, entry, options)
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise UsageError("there is no such chain file", where=file) from None
-    except OSError as error:
-        raise UsageError("the chain file cannot be read", where=file, got=error) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            "the chain file is no UTF-8 text",
-            where=file,
-            got=f"byte {error.object[error.start]:#x} at offset {error.start}",
-            next_step="save it as UTF-8",
-        ) from error
-    except (ValueError, RecursionError) as error:  # too long a number and too deep a nesting too
-        raise UsageError(
-            "the chain file is no TOML",
-            where=file,
-            got=error,
-            next_step="the format is described at https://toml.io",
-        ) from error
-
-
 def _names(registry: Registry, kind: str) -> str:
     """Return the names of a kind's strategies, as alternatives."""
     names = sorted({f'"{entry.offer.name}"' for entry in registry.entries(kind)})
@@ -456,76 +384,5 @@ def _domain(table: Any, problems: list[Problem]) -> Domain | None:
     if not isinstance(table, dict):
         problems.append(_no_table("domain", table))
         return None
-    domain = build_options(_DomainTable, table, "domain", problems, Path())
+    domain = build_options(Box, table, "domain", problems, Path())
     return Domain(domain.low, domain.high) if domain else None
-
-
-@attrs.frozen(kw_only=True)
-class _DomainTable:
-    """The table `[domain]`."""
-
-    low: tuple[float, ...] = option(help="lowest value of each feature")
-    high: tuple[float, ...] = option(help="highest value of each feature")
-
-    def __attrs_post_init__(self) -> None:
-        if len(self.low) != len(self.high) or not self.low:
-            raise ValueError(
-                f"low and high need one number per feature, got {len(self.low)} and "
-                f"{len(self.high)}"
-            )
-        for index, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
-            if not low < high:
-                raise ValueError(f"low[{index}] must be below high[{index}], got {low} and {high}")
-            if math.isinf(high - low):
-                raise ValueError(f"low[{index}] and high[{index}] are too far apart")
-
-
-def _override(table: dict[str, Any], override: str) -> None:
-    """Apply `path.to.option=value` to the tables of a chain file."""
-    path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise UsageError(
-            "an override is written table.option=value",
-            got=override,
-            next_step="for example --set flywheel.seed=1 or --set audit.pgd.steps=80",
-        )
-    try:
-        (value,) = tomllib.loads(f"value = {text}").values()
-    except (ValueError, RecursionError):
-        value = text.strip()
-    at: Any = table
-    for depth, key in enumerate(keys[:-1]):
-        at = _descend(at, key, ".".join(keys[:depth]), override)
-    if not isinstance(at, dict | list):
-        raise UsageError(f"{'.'.join(keys[:-1])} is no table", where="--set", got=override)
-    if isinstance(at, list):
-        raise UsageError(
-            "an override must name an option",
-            where="--set",
-            got=override,
-            next_step=f"for example --set {'.'.join(keys)}.OPTION=VALUE",
-        )
-    at[keys[-1]] = value
-
-
-def _descend(at: Any, key: str, path: str, override: str) -> Any:
-    """Return what `key` means in a table, or which table of an array has it as its id."""
-    if isinstance(at, list):
-        tables = [table for table in at if isinstance(table, dict)]
-        ids = [t.get("id") or str(t.get("use", "")).rpartition(":")[2] for t in tables]
-        if key in ids:
-            return tables[ids.index(key)]
-        raise UsageError(f"no {path} has the id {key!r}", where="--set", got=override, known=ids)
-    if not isinstance(at, dict):
-        raise UsageError(f"{path} is no table", where="--set", got=override)
-    if not path and key not in at and key in DEFAULTS:
-        at[key] = copy.deepcopy(DEFAULTS[key])
-    if not path and key not in at and key in MANY:
-        raise UsageError(
-            f"the chain has no [[{key}]]",
-            where="--set",
-            got=override,
-            next_step=f"add [[{key}]] to the chain file",
-        )
-    return at.setdefault(key, {})

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from iirl_engine.api import Context, Encoder, Norm, Schedule
 from iirl_engine.blame import blame
-from iirl_engine.chain import ID, Chain, Step
+from iirl_engine.chain import Chain, Step
+from iirl_engine.chain_file import ID
 from iirl_engine.demonstrations import hold_out, read_only, widened_range
 from iirl_engine.errors import ChainError, DataError, PluginError, Problem
 from iirl_engine.options import build_options

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from iirl_engine.api import Context
 from iirl_engine.blame import blame
-from iirl_engine.chain import Settings, Step
+from iirl_engine.chain import Step
+from iirl_engine.chain_file import Settings
 from iirl_engine.conflicts import conflicts, contradictions
 from iirl_engine.corrections.base import Correction
 from iirl_engine.demonstrations import read_only

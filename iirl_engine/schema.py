@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from iirl_engine.chain import DEFAULTS, ID, MANY, REQUIRED, SINGLE, Settings
+from iirl_engine.chain_file import DEFAULTS, ID, MANY, REQUIRED, SINGLE, Settings
 from iirl_engine.errors import PluginError
 from iirl_engine.options import options_schema
 from iirl_engine.registry import Registry

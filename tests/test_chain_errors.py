@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from iirl_engine.chain import REQUIRED, Chain, check_chain, read_chain
+from iirl_engine.chain import Chain, check_chain, read_chain
+from iirl_engine.chain_file import REQUIRED
 from iirl_engine.cli import main
 from iirl_engine.errors import ChainError, UsageError
 from iirl_engine.plugins import FIRST_PARTY, Plugins

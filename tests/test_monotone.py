@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from iirl_engine import Gate, Judgement, Kernels, Proposal, Refiner
 from iirl_engine.audit import verify
 from iirl_engine.builtin.severity import Severity
-from iirl_engine.chain import Settings, Step
+from iirl_engine.chain import Step
+from iirl_engine.chain_file import Settings
 from iirl_engine.knowngood import KnownGood
 from iirl_engine.mend import Mender
 from iirl_engine.options import NoOptions

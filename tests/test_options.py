@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from iirl_engine import option
-from iirl_engine.chain import Settings, read_chain
+from iirl_engine.chain import read_chain
+from iirl_engine.chain_file import Settings
 from iirl_engine.cli import main
 from iirl_engine.errors import Problem
 from iirl_engine.hookspecs import KINDS

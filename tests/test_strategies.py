@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from iirl_engine.api import Context
 from iirl_engine.builtin.severity import Severity
-from iirl_engine.chain import MANY, SINGLE, check_chain
+from iirl_engine.chain import check_chain
+from iirl_engine.chain_file import MANY, SINGLE
 from iirl_engine.demonstrations import hold_out
 from iirl_engine.errors import ChainError, Problem
 from iirl_engine.options import NoOptions

@@ -19,7 +19,7 @@ import attrs
 import click
 
 from iirl_engine import hookspecs
-from iirl_engine.chain import MANY, SINGLE, Settings
+from iirl_engine.chain_file import MANY, SINGLE, Settings
 from iirl_engine.cli import cli
 from iirl_engine.hookspecs import KINDS, LIFECYCLE
 from iirl_engine.options import type_name

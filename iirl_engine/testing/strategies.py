@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from iirl_engine.audit import flaw_ids
-from iirl_engine.chain import MANY, REQUIRED, SINGLE
+from iirl_engine.chain_file import MANY, REQUIRED, SINGLE
 from iirl_engine.demonstrations import check
 from iirl_engine.records import Demonstrations, Flaws
 from iirl_engine.registry import Registry
