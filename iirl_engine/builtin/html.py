@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 from iirl_engine.api import Reporter
 from iirl_engine.builtin.landscape import draw
 from iirl_engine.builtin.options import HtmlOptions
+from iirl_engine.page import environment
 from iirl_engine.records import Flaws, Region, Report
 from iirl_engine.summary import (
     alerts,
@@ -115,26 +115,14 @@ def _region(report: Report, region: Region) -> _Place:
 
 
 def _environment() -> jinja2.Environment:
-    """Return the environment; what plugins say is escaped like everything else."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("iirl_engine.builtin", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    made = environment("iirl_engine.builtin")
+    made.filters |= {
         "count": count,
-        "data_uri": _data_uri,
         "number": number,
         "plain": plain,
         "seconds": seconds,
     }
-    return environment
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    return made
 
 
 def _flaws(report: Report, most: int) -> Iterator[_Row]:

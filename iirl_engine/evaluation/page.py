@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 
 import jinja2
@@ -10,6 +9,7 @@ import jinja2
 from iirl_engine.evaluation import pictures, text
 from iirl_engine.evaluation.policies import Policy
 from iirl_engine.evaluation.result import Evaluation
+from iirl_engine.page import environment
 from iirl_engine.reward import RewardModel
 from iirl_engine.summary import plain
 
@@ -47,18 +47,6 @@ def render(
 
 
 def _environment() -> jinja2.Environment:
-    """Return the environment; names of policies are escaped like everything else."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("iirl_engine.evaluation", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["data_uri"] = _data_uri
-    environment.filters["plain"] = plain
-    return environment
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    made = environment("iirl_engine.evaluation")
+    made.filters["plain"] = plain
+    return made
