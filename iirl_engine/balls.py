@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iirl_engine.neighbours import float32_is_kept, product
+from iirl_engine.products import float32_is_kept, product
 from iirl_engine.support import power_of_two
 
 Array = NDArray[np.float64]

@@ -1,18 +1,34 @@
 """Which points are nearest to a query: always those that float64 distances name.
 
-Points of few coordinates are searched by a kd-tree, others by matrix products. Either way points
-at the same distance come in the order of their row numbers, so that the answer depends neither on
-the batch nor on the number of threads.
+Points of few coordinates are searched by a kd-tree. Others are by matrix products: those of each
+cell of points with the queries that it may have a neighbour of, or those of all points with the
+queries that this does not spare much. Whatever the way, points at the same distance come in the
+order of their row numbers, so that the answer depends neither on the batch nor on the number of
+threads.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
+
+from iirl_engine.cells import Cells
+from iirl_engine.products import (
+    bounding,
+    float32_is_kept,
+    for_bounds,
+    kth_highest,
+    product,
+    rounding,
+)
+
+# From queries `[m, d]` and k to row numbers `[m, k]`.
+Search = Callable[[Tensor, int], Tensor]
 
 # Above this width a kd-tree visits so many points that matrix products are faster.
 _TREE_WIDTH = 5
@@ -22,6 +38,8 @@ _QUERIES, _POINTS = 512, 512
 _BLOCK, _GROUP = 8, 16
 # So many more than k are looked at, in case that rounding has hidden one of the k.
 _SPARE = 2
+# So many queries of so many points or more are worth a look at cells of points first.
+_MANY, _LARGE = 2**13, 2**15
 # So many numbers are held at a time.
 _TILE = 2**20
 # Queries farther out than this many units are left to float64.
@@ -46,14 +64,42 @@ class Neighbours:
         if not len(queries):
             return found
         if self._points.shape[1] <= _TREE_WIDTH:
-            return self._by_tree(queries, k, k + 1)
+            if len(queries) < _MANY:
+                return self._by_tree(queries, k, k + 1)
+            # Queries that lie together visit the same points, which the cache then holds.
+            order = _in_boxes(queries)
+            found[order] = self._by_tree(queries[order], k, k + 1)
+            return found
         if k + _SPARE > len(self._points) // (_BLOCK * _GROUP) or not float32_is_kept():
-            search, rows = self._by_comparison, max(1, _TILE // len(self._points))
-        else:
-            search, rows = self._by_product, _QUERIES
-        for part, answer in zip(torch.split(queries, rows), torch.split(found, rows), strict=True):
+            return self._in_parts(self._by_comparison, queries, k, _TILE // len(self._points))
+        if len(queries) < _MANY or len(self._points) < _LARGE:
+            return self._in_parts(self._by_product, queries, k, _QUERIES)
+        settled = self._by_cells(queries, k, found)
+        found[~settled] = self._in_parts(self._by_product, queries[~settled], k, _QUERIES)
+        return found
+
+    def _in_parts(self, search: Search, queries: Tensor, k: int, rows: int) -> Tensor:
+        found = torch.empty((len(queries), k), dtype=torch.int64)
+        rows = max(1, rows)
+        parts = zip(torch.split(queries, rows), torch.split(found, rows), strict=True)
+        for part, answer in parts:
             answer.copy_(search(part, k))
         return found
+
+    @functools.cached_property
+    def _cells(self) -> Cells:
+        return Cells(self._points - self._centre)
+
+    def _by_cells(self, queries: Tensor, k: int, found: Tensor) -> Tensor:
+        """Fill in `found [m, k]` where that is quick; return where `[m]`."""
+        away = queries - self._centre
+        near = away.abs().amax(dim=1) < _FAR
+        settled, row, number = self._cells.near(torch.where(near[:, None], away, 0.0), k)
+        settled &= near
+        kept = settled[row]
+        place = settled.cumsum(dim=0) - 1
+        found[settled] = self._first(queries[settled], place[row[kept]], number[kept], k)
+        return settled
 
     @functools.cached_property
     def _tree(self) -> cKDTree:
@@ -95,7 +141,7 @@ class Neighbours:
 
     @functools.cached_property
     def _wide(self) -> Tensor:
-        return _for_bounds(self._points - self._centre)
+        return for_bounds(self._points - self._centre)
 
     @functools.cached_property
     def _narrow(self) -> Tensor:
@@ -103,7 +149,7 @@ class Neighbours:
         some = -len(self._points) % (_BLOCK * _GROUP)
         nowhere = torch.zeros((some, self._wide.shape[1]), dtype=torch.float64)
         nowhere[:, -1] = -1e30
-        return torch.cat([_for_bounds(self._points - self._centre, torch.float32), nowhere]).float()
+        return torch.cat([for_bounds(self._points - self._centre, torch.float32), nowhere]).float()
 
     def _by_product(self, queries: Tensor, k: int) -> Tensor:
         """Order a shortlist made in float32 where it is proved to hold the k nearest.
@@ -112,12 +158,12 @@ class Neighbours:
         """
         away = queries - self._centre
         near = away.abs().amax(dim=1) < _FAR
-        upper, lower = _bounding(torch.where(near[:, None], away, 0.0), torch.float32)
+        upper, lower = bounding(torch.where(near[:, None], away, 0.0), torch.float32)
         blocks, left_out = self._best_blocks(upper, k + _SPARE)
         candidates = (_BLOCK * blocks[:, :, None] + torch.arange(_BLOCK)).flatten(1)
         bounds = self._bounds(blocks, torch.stack([upper, lower], dim=1))
         best = bounds[:, 0].topk(k + _SPARE, dim=1, sorted=False)
-        least = _least(bounds[:, 1], k) - _rounding(away)
+        least = kth_highest(bounds[:, 1], k) - rounding(away)
         left_out = torch.maximum(left_out, best.values.amin(dim=1))
         shortlist = candidates.gather(1, best.indices)
         found = self._ordered(queries, shortlist.clamp(max=len(self._points)), k)
@@ -159,19 +205,32 @@ class Neighbours:
     def _by_comparison(self, queries: Tensor, k: int) -> Tensor:
         """Order every point that is not proved, in float64, to be farther than k others."""
         away = queries - self._centre
-        upper, lower = _bounding(away)
+        upper, lower = bounding(away)
         bounds = upper @ self._wide.T
         best = bounds.topk(k, dim=1, sorted=False).indices
-        least = _least(torch.bmm(_rows(self._wide, best), lower[:, :, None])[:, :, 0], k)
+        least = kth_highest(torch.bmm(_rows(self._wide, best), lower[:, :, None])[:, :, 0], k)
         # Written so that what compares with nothing is kept.
-        kept = ~(bounds < (least - _rounding(away))[:, None])
+        kept = ~(bounds < (least - rounding(away))[:, None])
         row, number = kept.nonzero(as_tuple=True)
+        return self._first(queries, row, number, k)
+
+    def _first(self, queries: Tensor, row: Tensor, number: Tensor, k: int) -> Tensor:
+        """Return the k nearest `[m, k]` of pairs `[c]` of a query and a point, k or more each."""
         rows = max(1, _TILE // queries.shape[1])
         pairs = zip(torch.split(row, rows), torch.split(number, rows), strict=True)
         apart = torch.cat([_apart(_rows(queries, a), _rows(self._points, b)) for a, b in pairs])
         order = torch.from_numpy(np.lexsort((number.numpy(), apart.numpy(), row.numpy())))
-        first = torch.searchsorted(row, torch.arange(len(queries)))
+        first = torch.searchsorted(row[order], torch.arange(len(queries)))
         return number[order[first[:, None] + torch.arange(k)]]
+
+
+def _in_boxes(queries: Tensor) -> Tensor:
+    """Return row numbers `[m]` of `queries [m, d]`, d <= 5, box by box of a coarse grid."""
+    away = queries - queries.median(dim=0).values
+    size = away.abs().median(dim=0).values.clamp(min=torch.finfo(torch.float64).tiny)
+    place = (2 * away / size + 4).clamp(0, 7).to(torch.int32)
+    box = (place * 8 ** torch.arange(place.shape[1])).sum(dim=1)
+    return torch.from_numpy(box.numpy().astype(np.uint16).argsort(kind="stable"))
 
 
 def _apart(queries: Tensor, points: Tensor) -> Tensor:
@@ -182,68 +241,3 @@ def _apart(queries: Tensor, points: Tensor) -> Tensor:
 def _rows(points: Tensor, numbers: Tensor) -> Tensor:
     """Return `points[numbers]`, in a third of the time."""
     return points.index_select(0, numbers.flatten()).view((*numbers.shape, points.shape[1]))
-
-
-def _least(bounds: Tensor, k: int) -> Tensor:
-    """Return the k-th largest `[m]` of `bounds [m, c]`."""
-    return bounds.topk(k, dim=1, sorted=False).values.amin(dim=1)
-
-
-# The point p nearest to a query q has the largest score q.p - |p|^2 / 2. A dot product of d + 2
-# numbers, summed in any order, is wrong by at most (d + 2) u / (1 - (d + 2) u) times that of their
-# magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1), and
-# rounding p, q and |p|^2 to a precision of unit roundoff u adds a few u more. So with
-# e = c (|q| |p| + |p|^2 / 2) and c = (d + 16) u, the score lies between the computed
-# q.p - |p|^2 / 2 - e and q.p - |p|^2 / 2 + e. Both bounds are products of longer vectors:
-# (p, c |p|, -(1 - c) |p|^2 / 2) with (q, |q|, 1) or with (q, -|q|, -(1 + c) / (1 - c)).
-
-
-def _slack(width: int, kind: torch.dtype) -> float:
-    # A tenth more, for terms of second order.
-    return 1.1 * (width + 16) * torch.finfo(kind).eps / 2
-
-
-def _for_bounds(points: Tensor, kind: torch.dtype = torch.float64) -> Tensor:
-    """Return points `[n, d]` with what bounds of scores computed in `kind` need, `[n, d + 2]`."""
-    slack = _slack(points.shape[1], kind)
-    norm = torch.linalg.vector_norm(points, dim=1, keepdim=True)
-    return torch.cat([points, slack * norm, (slack - 1) * norm.square() / 2], dim=1)
-
-
-def _bounding(queries: Tensor, kind: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    """Return what multiplies points to an upper bound and to a lower one, `[m, d + 2]` each."""
-    slack = _slack(queries.shape[1], kind)
-    norm = torch.linalg.vector_norm(queries, dim=1, keepdim=True)
-    one = torch.ones_like(norm)
-    upper = torch.cat([queries, norm, one], dim=1)
-    lower = torch.cat([queries, -norm, one * (1 + slack) / (1 - slack)], dim=1)
-    return upper.to(kind), lower.to(kind)
-
-
-def _rounding(queries: Tensor) -> Tensor:
-    """Return by how much scores must differ `[m]` for distances in float64 to tell them apart."""
-    width, smallest = queries.shape[1], torch.finfo(torch.float32).tiny
-    norm: Tensor = torch.linalg.vector_norm(queries, dim=1)
-    return 4 * _slack(width, torch.float64) * norm.square() + 4 * smallest * (width + norm)
-
-
-def float32_is_kept() -> bool:
-    """Tell whether torch multiplies float32 as such; it can be set to round more."""
-    matmul = getattr(torch.backends.mkldnn, "matmul", None)
-    if matmul is None:
-        return torch.get_float32_matmul_precision() == "highest"
-    precision: str = matmul.fp32_precision
-    return precision in ("none", "ieee")
-
-
-# oneDNN's product is the faster one on processors that MKL does not know; it is torch's own
-# affair how to call it, so it may be gone.
-_onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-
-
-def product(points: Tensor, queries: Tensor) -> Tensor:
-    """Return `points [n, d] @ queries [m, d].T`."""
-    if _onednn is None or points.dtype != torch.float32:
-        return points @ queries.T
-    found: Tensor = _onednn(points, queries, None, "none", [], "")
-    return found

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from iirl_engine import neighbours
+from iirl_engine import neighbours, products
+from iirl_engine.cells import Cells
 from iirl_engine.support import Support
 
 
@@ -100,13 +101,17 @@ def worlds(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return points * scale, queries * scale
 
 
-@given(seed=st.integers(0, 10_000), k=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
-def test_the_nearest_are_those_of_a_brute_force_in_row_order(seed: int, k: int) -> None:
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 12), many=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_the_nearest_are_those_of_a_brute_force_in_row_order(seed: int, k: int, many: bool) -> None:
     points, queries = worlds(seed)
     k = min(k, len(points))
     support = Support(points)
-    distance, index = support.neighbours(torch.tensor(queries), k)
+    with pytest.MonkeyPatch.context() as patch:
+        if many:  # as though there were
+            patch.setattr(neighbours, "_MANY", 1)
+            patch.setattr(neighbours, "_LARGE", 1)
+        distance, index = support.neighbours(torch.tensor(queries), k)
     to, asked = support._points, support._scaled(torch.tensor(queries))
     apart = torch.stack([torch.linalg.vector_norm(row - to, dim=1) for row in asked])
     expected = apart.sort(dim=1, stable=True)
@@ -114,9 +119,36 @@ def test_the_nearest_are_those_of_a_brute_force_in_row_order(seed: int, k: int) 
     assert torch.equal(index, expected.indices[:, :k])
 
 
+@pytest.mark.parametrize("k", [1, 10])
+def test_cells_name_every_candidate_and_few_others(k: int) -> None:
+    generator = np.random.default_rng(k)
+    flat, noise = generator.uniform(-1, 1, (5000, 2)), generator.normal(0, 0.01, (5000, 20))
+    points = flat @ generator.normal(size=(2, 20)) + noise
+    points[-100:] = points[:100]  # some are there twice
+    queries = points[1000:1500] + generator.normal(0, 0.1, (500, 20))
+    settled, rows, numbers = Cells(torch.tensor(points)).near(torch.tensor(queries), k)
+    assert settled.float().mean() > 0.9
+    assert len(rows) < 0.02 * settled.sum() * len(points)
+    named = set(zip(rows.tolist(), numbers.tolist(), strict=True))
+    assert len(named) == len(rows)
+    apart = cdist(queries, points)
+    nearest = apart <= np.sort(apart, axis=1)[:, k - 1 : k]
+    wanted = zip(*np.nonzero(nearest & settled.numpy()[:, None]), strict=True)
+    assert {(int(row), int(number)) for row, number in wanted} <= named
+
+
+def test_cells_settle_nothing_where_they_rule_out_nothing() -> None:
+    points = torch.tensor(np.random.default_rng(0).normal(size=(3000, 40)))
+    settled, rows, numbers = Cells(points).near(points + 1, 1)
+    assert not settled.any()
+    assert len(rows) == len(numbers) == 0
+    same = Cells(torch.zeros(3000, 8, dtype=torch.float64)).near(points[:, :8], 1)
+    assert not same[0].any()
+
+
 @pytest.fixture
 def without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "_onednn", None)
+    monkeypatch.setattr(products, "_onednn", None)
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """How fast the nearest expert states are found, and how right their distances are.
 
-    python -m tests.benchmarks.neighbours [--points N] [--threads N] [--rounds N]
+    python -m tests.benchmarks.neighbours [--points N] [--threads N] [--rounds N] [--normal]
 
 N points on a curved sheet, of two to four dimensions and a little noise, and as many queries: half
-of them on the sheet too, half anywhere in a box 2.5 times as wide. `ours` is
+of them on the sheet too, half anywhere in a box 2.5 times as wide. With `--normal` all are from a
+normal distribution, where at 16 features or more no search can leave points out. `ours` is
 `iirl_engine.support.Support`; beside it, in the same rounds, are scikit-learn's KDTree (where it is
 done within minutes), faiss's IndexFlatL2 and a brute force of torch.cdist. Each builds its index
 and asks for the k nearest.
@@ -62,6 +63,12 @@ def sheet(width: int, points: int) -> tuple[Array, Array]:
     return on, queries[generator.permutation(points)]
 
 
+def normal(width: int, points: int) -> tuple[Array, Array]:
+    """Return points and queries `[points, width]` that lie on no sheet."""
+    generator = np.random.default_rng(width)
+    return generator.normal(size=(points, width)), generator.normal(0, 1.5, (points, width))
+
+
 def ours(points: Array, queries: Array, k: int) -> NDArray[np.floating]:
     return Support(points).neighbours(torch.from_numpy(queries), k)[0].numpy()
 
@@ -100,13 +107,14 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=50_000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--normal", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     faiss.omp_set_num_threads(asked.threads)
     print(f"{asked.points} points and queries, {asked.threads} threads")
     print(f"{'d':>3}{'k':>4}  {'who':<24}{'CPU s':>8}{'wall s':>8}{'ratio':>7}{'error':>10}")
     for width in WIDTHS:
-        points, queries = sheet(width, asked.points)
+        points, queries = (normal if asked.normal else sheet)(width, asked.points)
         # Some points are there twice.
         points[-50:] = points[:50]
         searches: dict[str, Search] = {"ours": ours, "faiss IndexFlatL2": flat_index}
