@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 _FARTHEST = 1e150
 # Features whose middle is this many units from 0 are measured from there.
 _FAR = 1e6
+# Expert states whose distance to the next one tells how far apart they may lie.
+_LOOKED_AT = 512
 
 
 class Support:
@@ -70,6 +72,14 @@ class Support:
         other = torch.where(index[:, 0] == rows, index[:, 1], index[:, 0])
         apart: Tensor = torch.linalg.vector_norm(self._points - self._points[other], dim=1)
         return apart * self._unit
+
+    @functools.cached_property
+    def gap(self) -> float:
+        """Largest distance from an expert state to the next, of 512 spread over all; 0 if alone."""
+        if len(self.states) == 1:
+            return 0.0
+        rows = np.unique(np.linspace(0, len(self.states) - 1, _LOOKED_AT).astype(int))
+        return float(self.neighbours(torch.tensor(self.states[rows]), 2)[0][:, 1].max())
 
     def _scaled(self, states: Tensor) -> Tensor:
         scaled = states / self._unit - self._center / self._unit

@@ -61,6 +61,11 @@ def test_a_constant_feature_of_huge_magnitude_does_not_swamp_the_others() -> Non
     assert distance[1] > 1e100
 
 
+def test_gap_is_the_largest_distance_to_another_state() -> None:
+    assert Support(np.array([[0.0], [1.0], [1.0], [4.0]])).gap == 3.0
+    assert Support(np.array([[2.0]])).gap == 0.0
+
+
 def test_spacing_is_the_distance_to_another_state() -> None:
     expert = np.array([[0.0], [1.0], [1.0], [4.0]])
     assert Support(expert).spacing.tolist() == [1.0, 0.0, 0.0, 3.0]

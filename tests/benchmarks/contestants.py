@@ -28,10 +28,6 @@ from iirl_engine.records import Suspects
 from iirl_engine.registry import Registry
 from iirl_engine.target import BudgetExceeded, Target
 
-# The truth is a distance to more expert states than an auditor has. What is returned lies farther
-# from the training states than delta by the spacing of expert states, the largest distance of so
-# many training states to the next one.
-LOOKED_AT = 512
 # The chain that the documentation recommends, with each auditor's share of the budget.
 DEFAULT: tuple[tuple[str, float], ...] = (
     ("correction-probe", 0.05),
@@ -167,17 +163,13 @@ def audited(
             except BudgetExhausted:  # the oracle says so as soon as nothing is left
                 break
         states = torch.cat(found)
-        clear = model.demonstrations.support.distance(states) > task.delta + spacing(model)
+        # The truth is a distance to more expert states than an auditor has: to one of them it may
+        # be shorter by as much as the auditor's own lie apart.
+        support = model.demonstrations.support
+        clear = support.distance(states) > task.delta + support.gap
         return states[clear].numpy().astype(np.float32)
 
     return run
-
-
-def spacing(model: RewardModel) -> float:
-    """Return how far an expert state may lie from all those that the auditor knows."""
-    some = torch.tensor(model.demonstrations.states[:LOOKED_AT])
-    apart, _ = model.demonstrations.support.neighbours(some, 2)
-    return float(apart[:, 1].max())
 
 
 def _states(auditor: Any, target: Target, context: Context) -> Iterator[Tensor]:

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from iirl_engine.target import Target
 
-# Expert states whose distance to the next one is looked at, and how many of these distances, and
-# what share of the domain's diagonal, states may lie apart and still be one flaw.
-_LOOKED_AT = 512
+# How many of the gaps between expert states, and what share of the domain's diagonal, states may
+# lie apart and still be one flaw.
 _SPACINGS = 3.0
 _SHARE = 0.05
 # Beyond this many states, near twins are dropped first.
@@ -25,13 +24,8 @@ def reach(target: Target) -> float:
     data; at most 5 % of the domain's diagonal.
     """
     diagonal = float(torch.linalg.vector_norm(target.high - target.low))
-    states = target.demonstrations.states
-    if len(states) < 2:
-        return _SHARE * diagonal
-    rows = np.unique(np.linspace(0, len(states) - 1, _LOOKED_AT).astype(int))
-    apart, _ = target.demonstrations.support.neighbours(torch.tensor(states[rows]), 2)
-    largest = float(apart[:, 1].max())
-    return min(_SPACINGS * largest, _SHARE * diagonal) or _SHARE * diagonal
+    gap = target.demonstrations.support.gap
+    return min(_SPACINGS * gap, _SHARE * diagonal) or _SHARE * diagonal
 
 
 def spread(states: Tensor, apart: float, generator: np.random.Generator, tries: int = 8) -> Tensor:

@@ -23,6 +23,8 @@ _PER_ANCHOR = 1.5
 _TWIN = 0.15
 # In so few features codes are hardly narrower than states.
 _FEW = 4
+# States of a batch, about as many, that may be asked about for their error.
+_SAMPLED = 8
 # Queries, at first and then after each batch, that find out which errors are endorsed.
 _FIRST, _LATER = 12, 3
 
@@ -57,10 +59,11 @@ class Candidates:
         self.codes: list[tuple[int, Tensor]] = []
         """Each candidate's expert, and its code there."""
         self._noted: list[tuple[Tensor, Tensor, Tensor, int]] = []
+        self._low, self._high = target.low, target.high
         self._asked_error = torch.empty(0, dtype=torch.float64)
         self._endorsed = torch.empty(0, dtype=torch.bool)
         self._samples: list[tuple[Tensor, Tensor]] = []
-        self._batch: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._fresh: list[tuple[Tensor, Tensor]] = []
         self._reported = torch.empty((0, width), dtype=torch.float64)
         self._farthest: dict[int, float] = {}
         self.anchors = torch.empty(0, dtype=torch.int64)
@@ -109,40 +112,35 @@ class Candidates:
     def gather(self, states: Tensor, wrong: Tensor, codes: Tensor, expert: int) -> Tensor:
         """Take note of states with a small error; return which they are, none at first."""
         error = wrong.square().mean(dim=1)
+        every = max(1, len(states) // _SAMPLED)
+        self._samples.append((states[::every], error[::every]))
         small = error <= self.limit
-        some = torch.linspace(0, len(states) - 1, min(len(states), 8)).long()
-        self._samples.append((states[some], error[some]))
-        rows = (small & self._inside(states)).nonzero()[:, 0]
-        self._noted.extend((states[r], error[r], codes[r], expert) for r in rows.tolist())
+        rows = small.nonzero()[:, 0]
+        if len(rows):
+            self._noted.append((states[rows], error[rows], codes[rows], expert))
         return small if self.limit < torch.inf else torch.zeros_like(small)
 
     def settle(self) -> None:
         """Make candidates of what was noted, as far as norms forbid it and it is new."""
         noted, self._noted = self._noted, []
-        samples, self._samples = self._samples, []
-        if not samples:
+        if not noted:
             return
-        states = torch.cat([self.states[:0], *(state[None] for state, _, _, _ in noted)])
+        states = torch.cat([states for states, _, _, _ in noted])
+        error = torch.cat([error for _, error, _, _ in noted])
+        codes = [(expert, code) for _, _, batch, expert in noted for code in batch]
         twin = _TWIN * self.reach
-        rows = (torch.cdist(states, self.states) > twin).all(dim=1).nonzero()[:, 0]
+        new = self._inside(states) & (torch.cdist(states, self.states) > twin).all(dim=1)
+        rows = new.nonzero()[:, 0]
         rows = rows[thinned(states[rows], twin)]
-        sampled, error = (torch.cat(parts) for parts in zip(*samples, strict=True))
-        known = torch.isfinite(error)
-        sampled, error = sampled[known], error[known]
-        # Asked of the norms together: a call costs more than a few states in it.
-        forbidden = self.target.violation(torch.cat([states[rows], sampled])) > 0
-        self._batch.append((sampled, error, forbidden[len(rows) :]))
-        rows = rows[forbidden[: len(rows)]]
-        kept = [noted[row] for row in rows.tolist()]
-        error = states.new_tensor([float(error) for _, error, _, _ in kept])
-        self._batch.append((states[rows], error, torch.ones(len(rows), dtype=torch.bool)))
-        before = len(self.states)
-        far = (torch.cdist(states[rows], self.states[self.anchors]) > self.reach).all(dim=1)
-        apart = thinned(states[rows][far], self.reach)
-        self.anchors = torch.cat([self.anchors, before + far.nonzero()[:, 0][apart]])
-        self.states = torch.cat([self.states, states[rows]])
+        rows = rows[self.target.violation(states[rows]) > 0]
+        self.codes.extend(codes[row] for row in rows.tolist())
+        states, error = states[rows], error[rows]
+        self._fresh.append((states, error))
+        far = (torch.cdist(states, self.states[self.anchors]) > self.reach).all(dim=1)
+        apart = thinned(states[far], self.reach)
+        self.anchors = torch.cat([self.anchors, len(self.states) + far.nonzero()[:, 0][apart]])
+        self.states = torch.cat([self.states, states])
         self.errors = torch.cat([self.errors, error])
-        self.codes.extend((expert, code) for _, _, code, expert in kept)
 
     def learn(self) -> Iterator[Tensor]:
         """Ask about a few states of the last batch, and settle the limit; yield flaws among them.
@@ -150,17 +148,21 @@ class Candidates:
         Which error is endorsed is known best after asking about errors around the limit.
         """
         self.settle()
-        if not self._batch:
+        samples, self._samples = self._samples, []
+        fresh, self._fresh = self._fresh, []
+        if not samples + fresh:
             return
-        states, error, forbidden = (torch.cat(parts) for parts in zip(*self._batch, strict=True))
-        self._batch.clear()
-        order = error.argsort()
+        states, error = (torch.cat(part) for part in zip(*samples, *fresh, strict=True))
+        # Samples are asked about for their error alone: norms were not asked about them.
+        forbidden = torch.arange(len(states)) >= sum(len(part) for part, _ in samples)
+        known = torch.isfinite(error)
+        order = torch.where(known, error, torch.inf).argsort()[: int(known.sum())]
         first = not len(self._asked_error)
         if first or self.limit == torch.inf:
             count = min(_FIRST, len(order))
             rows = order[torch.linspace(0, len(order) - 1, count).long()]
         else:
-            rows = (error - self.limit).abs().argsort()[:_LATER]
+            rows = order[(error[order] - self.limit).abs().argsort()[:_LATER]]
         yield from self._ask(states[rows], error[rows], forbidden[rows])
         if not len(self._reported):  # the first flaw is worth knowing early
             rows = order[forbidden[order]][:2]
@@ -185,7 +187,7 @@ class Candidates:
             left = left[~gone]
 
     def _inside(self, states: Tensor) -> Tensor:
-        return ((states >= self.target.low) & (states <= self.target.high)).all(dim=1)
+        return ((states >= self._low) & (states <= self._high)).all(dim=1)
 
     def _ask(self, states: Tensor, error: Tensor | None, forbidden: Tensor) -> Iterator[Tensor]:
         states = states[: self.target.remaining]

@@ -60,14 +60,13 @@ def jacobians(candidates: Candidates, codes: Tensor, expert: int) -> tuple[Tenso
     """
     states, wrong, _ = candidates.error(codes, expert)
     small = 1e-3 * codes.abs().mean().clamp(min=1e-6)
-    by_state, by_error = [], []
-    for entry in range(codes.shape[1]):
-        moved = codes.clone()
-        moved[:, entry] += small
-        states_moved, wrong_moved, _ = candidates.error(moved, expert)
-        by_state.append((states_moved - states) / small)
-        by_error.append((wrong_moved - wrong) / small)
-    return torch.stack(by_state, 2), torch.stack(by_error, 2), wrong
+    moved = codes[:, None, :] + small * torch.eye(codes.shape[1], dtype=codes.dtype)
+    moved_states, moved_wrong, _ = candidates.error(moved.flatten(0, 1), expert)
+    by_state, by_error = (
+        ((moved.view(*codes.shape, -1) - still[:, None, :]) / small).mT
+        for moved, still in ((moved_states, states), (moved_wrong, wrong))
+    )
+    return by_state, by_error, wrong
 
 
 def flat_directions(by_state: Tensor, by_error: Tensor) -> tuple[Tensor, Tensor]:
