@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+import iirl_engine
 from iirl_engine import hookspecs
 from iirl_engine.chain_file import MANY, SINGLE, Settings
 from iirl_engine.cli import cli
@@ -151,9 +152,14 @@ def _hook(name: str) -> Iterator[str]:
 
 def _arguments(signature: inspect.Signature) -> str:
     return "\n".join(
-        f"- `{name}`: {{py:class}}`~iirl_engine.records.{parameter.annotation!s}`"
+        f"- `{name}`: {{py:class}}`~{_documented_as(str(parameter.annotation))}`"
         for name, parameter in signature.parameters.items()
     )
+
+
+def _documented_as(record: str) -> str:
+    """Return the name under which the Python API documents a record."""
+    return f"iirl_engine.{'' if record in iirl_engine.__all__ else 'records.'}{record}"
 
 
 def _split(text: str) -> tuple[str, str]:
