@@ -42,15 +42,11 @@ class Cells:
         # The last cell is filled up with what is nobody's neighbour.
         some = -len(points) % self.size
         self._numbers = np.append(order, np.full(some, len(points)))
-        arranged = points[torch.from_numpy(order)]
-        nowhere = torch.zeros((some, points.shape[1] + 2), dtype=torch.float64)
-        nowhere[:, -1] = -1e30
-        self._points = torch.cat([for_bounds(arranged, torch.float32), nowhere]).float()
-        self._points = self._points.view(-1, self.size, self._points.shape[1])
-        cells = torch.split(arranged, self.size)
-        centres = torch.stack([cell.mean(dim=0) for cell in cells])
-        apart = zip(cells, centres, strict=True)
-        radii = torch.stack([torch.linalg.vector_norm(cell - c, dim=1).amax() for cell, c in apart])
+        cells = points[torch.from_numpy(np.append(order, np.full(some, order[-1])))]
+        self._points = for_bounds(cells, torch.float32).float()
+        self._points[len(points) :] = torch.tensor([0.0] * (points.shape[1] + 1) + [-1e30])
+        self._points = self._points.view(-1, self.size, points.shape[1] + 2)
+        centres, radii = _enclosing(cells.view(-1, self.size, points.shape[1]))
         self._centres = for_bounds(centres).float()
         self._balls = _balls(centres, radii[:, None])
 
@@ -140,10 +136,23 @@ def _balls(centres: Tensor, radii: Tensor) -> Tensor:
     return torch.cat([longer, slack * norm, halves + slack * norm.square() / 2], dim=1).float()
 
 
+def _enclosing(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Return centres `[g, d]` and radii `[g]` of nearly the least balls around cells `[g, s, d]`.
+
+    A centre moves ever less towards the farthest point (Badoiu & Clarkson, Smaller core-sets for
+    balls, 2003), from the middle of the cell.
+    """
+    centres = (cells.amin(dim=1) + cells.amax(dim=1)) / 2
+    for step in range(2, 10):
+        far = torch.linalg.vector_norm(cells - centres[:, None], dim=2).argmax(dim=1)
+        centres += (cells[torch.arange(len(cells)), far] - centres) / (step + 1)
+    return centres, torch.linalg.vector_norm(cells - centres[:, None], dim=2).amax(dim=1)
+
+
 def _in_cells(points: NDArray[np.float64], size: int) -> NDArray[np.int64]:
     """Return row numbers `[n]` in an order in which every `size` consecutive points lie together.
 
-    All are parted along the line between two that are far from each other, and so on.
+    All are parted in two along nearly their principal direction, and so on.
     """
     order, parts = np.arange(len(points)), [(0, len(points))]
     points = points.astype(np.float32)
@@ -152,10 +161,13 @@ def _in_cells(points: NDArray[np.float64], size: int) -> NDArray[np.int64]:
         if end - start <= size:
             continue
         some = points[order[start:end]]
-        one = some[np.square(some - some.mean(axis=0)).sum(axis=1).argmax()]
-        other = some[np.square(some - one).sum(axis=1).argmax()]
+        some -= some.mean(axis=0)
+        direction = some[np.square(some).sum(axis=1).argmax()]
+        for _ in range(3):
+            direction = some.T @ (some @ direction)
+            direction /= max(float(np.linalg.norm(direction)), 1e-30)
         middle = size * round((end - start) / size / 2)
-        along = (some @ (other - one)).argpartition(middle)
+        along = (some @ direction).argpartition(middle)
         order[start:end] = order[start:end][along]
         parts += [(start, start + middle), (start + middle, end)]
     return order

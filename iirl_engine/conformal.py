@@ -7,6 +7,9 @@ p-value, whatever the detector and whatever the distribution of the demonstratio
 States of one episode resemble each other, so that a thousand states of one episode are far from a
 thousand independent states. Where episodes are known they are what is exchangeable, and a p-value
 counts episodes; otherwise it counts states, and holds as far as these are drawn independently.
+No way to count does more with few episodes: what is called with probability b where K episodes are
+alike and one is odd is called with probability b / (K + 1) where each of the K + 1 may be the odd
+one, so that b <= a (K + 1) for any test of level a (docs/how-sure.md).
 
 Which function is right depends on how a state came about.
 

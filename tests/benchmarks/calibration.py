@@ -23,6 +23,8 @@ First tables, one row per data set and one column per detector, means over the s
   trial and mixed ones in another, which take each feature from another expert state.
 - power policy, power mixed: share of the 100 that is discovered. Some states of a random policy are
   like the expert's, such as those at the start.
+- called: share discovered of 1,000 states as the auditors propose them. What of these is strange
+  nobody knows; it is what the auditors have from their p-values.
 - native FDP, native power: both trials by the detector's own flags, scikit-learn's
   `contamination = 0.05`: the 5 % most unlike of the states it was fitted on set the threshold. For
   detectors without such flags the same rule is applied to their scores.
@@ -55,6 +57,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import LocalOutlierFactor
 
+from iirl_auditors.out_of_distribution.candidates import propose
+from iirl_auditors.out_of_distribution.detecting import STRANGE as SHARE
 from iirl_auditors.out_of_distribution.units import Units
 from iirl_engine.conformal import Split, best_of_p_values, discoveries, p_values, split
 from iirl_engine.demonstrations import check, widened_range
@@ -64,7 +68,7 @@ from iirl_engine.registry import Registry
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 FDR = 0.05
 DETECTORS = ("knn", "lof", "gmm", "mahalanobis", "isolation-forest", "flow")
-CLEAN, STRANGE = 400, 100
+CLEAN, STRANGE, PROPOSED = 400, 100, 1000
 MOST = 4000
 LOOKS, POOL = 32, 30
 
@@ -121,6 +125,7 @@ class Trial:
     clean: Array
     policy: Array
     mixed: Array
+    proposed: Array
 
 
 def trial(data: Data, whole: bool, rng: np.random.Generator) -> Trial:
@@ -135,15 +140,18 @@ def trial(data: Data, whole: bool, rng: np.random.Generator) -> Trial:
     rest = np.sort(rng.permutation(np.flatnonzero(~aside))[:MOST])
     states = data.states[rest]
     episode = data.episode[rest] if whole else None
-    halves = split(check(states, episode=episode), FDR / 2, rng)
+    halves = split(check(states, episode=episode), FDR / SHARE, rng)
     domain = widened_range(states)
     columns = [rng.permutation(column)[:STRANGE] for column in states.T]
+    units = Units.of(halves.fit, np.array(domain.low), np.array(domain.high))
+    inside = units(halves.fit), units(units.low), units(units.high)
     return Trial(
         halves,
-        Units.of(halves.fit, np.array(domain.low), np.array(domain.high)),
+        units,
         clean,
         data.random[rng.permutation(len(data.random))[:STRANGE]],
         np.stack(columns, axis=1),
+        units.back(propose(*inside, PROPOSED, rng)),
     )
 
 
@@ -172,6 +180,8 @@ def judge(name: str, score: Score, one: Trial, episode: Episodes | None, note: N
     calibration = score(one.units(one.halves.calibration))
     own = native(name, score, fit)
     note("FDP clean", float(discoveries(p_values(calibration, score(clean), episode), FDR).any()))
+    p = p_values(calibration, score(one.units(one.proposed)), episode)
+    note("called", discoveries(p, FDR).mean())
     for kind, strange in (("policy", one.policy), ("mixed", one.mixed)):
         if not len(strange):
             continue

@@ -138,13 +138,21 @@ def test_few_episodes_are_few_whatever_they_hold() -> None:
     rng = np.random.default_rng(3)
     data = check(correlated(rng, 1000), episode=np.arange(1000) // 100)
     result = audit(Knn(KnnOptions(budget=400)), model_of(data, 1.0))
-    assert set(result.methods) == {"split-conformal over 5 episodes, none at FDR 0.05"}
+    told = "split-conformal over 5 episodes, none at FDR 0.05, which takes 19 or more"
+    assert set(result.methods) == {told}
     assert result.p_values is not None
     assert (result.p_values >= 1 / 6).all()
     counted = audit(Knn(KnnOptions(budget=400, by_episode=False)), model_of(data, 1.0))
     assert counted.p_values is not None
     assert all("states" in name and name.endswith(" FDR 0.05") for name in counted.methods)
     assert counted.p_values.min() < 0.01
+
+
+def test_more_than_a_third_of_the_episodes_calibrate_where_it_takes_as_many() -> None:
+    rng = np.random.default_rng(3)
+    data = check(correlated(rng, 1600), episode=np.arange(1600) // 10)
+    result = audit(Knn(KnnOptions(budget=400)), model_of(data, 1.0))
+    assert set(result.methods) == {"split-conformal over 79 episodes, FDR 0.05"}
 
 
 def test_the_held_out_demonstrations_calibrate() -> None:

@@ -29,6 +29,9 @@ O = TypeVar("O", bound=DetectorOptions)
 _FITTED, _CALIBRATION = 10_000, 5_000
 # Proposals per reward query: those that are like the demonstrations or allowed cost none.
 _PROPOSALS = 2
+# As much calibrates as it takes for discoveries where one in so many proposals is beyond all of it.
+# With recorded data about a quarter is.
+STRANGE = 4
 # One ray per so many reward queries, and states looked at on each.
 _QUERIES, _LOOKS = 8, 8
 _BATCH = 1024
@@ -62,7 +65,9 @@ class Detecting(Auditor[O]):
 
     def audit(self, target: Target, context: Context) -> Iterator[Suspects]:
         rng, fdr = context.generator(), self.options.fdr
-        halves = split(target.demonstrations, fdr / 2, rng, by_episode=self.options.by_episode)
+        halves = split(
+            target.demonstrations, fdr / STRANGE, rng, by_episode=self.options.by_episode
+        )
         expert = halves.fit[_some(len(halves.fit), _FITTED, rng)]
         units = Units.of(expert, target.low.numpy(), target.high.numpy())
         inside = units(expert), units(units.low), units(units.high)
@@ -137,8 +142,11 @@ def worth_asking(
     if called.any():
         return called, p, f"{calibrated}, FDR {level:g}"
     called = discoveries(independent, level)
+    told = f"{calibrated}, none at FDR {level:g}"
+    if calibrated.units < fewest(level):
+        told += f", which takes {fewest(level):,} or more"
     # Asking nothing would be no audit.
-    return called | ~called.any(), p, f"{calibrated}, none at FDR {level:g}"
+    return called | ~called.any(), p, told
 
 
 def nearest_out(searched: Array, calibrated: Calibrated, level: float) -> tuple[Array, Array]:
