@@ -136,11 +136,12 @@ class Sample:
 
     def add(self, states: Tensor) -> None:
         """Take in states `[n, d]`; those that hold NaN or Inf are no probes of anything."""
-        given = states.detach().to("cpu", torch.float64).numpy()
         first = -self._seen % self._step
-        self._seen += len(given)
-        kept = given[first :: self._step]
-        kept = kept[np.isfinite(kept).all(axis=1)]
+        self._seen += len(states)
+        if first >= len(states):
+            return
+        some = states.detach()[first :: self._step].to("cpu", torch.float64).numpy()
+        kept = some[np.isfinite(some).all(axis=1)]
         self._parts.append(kept)
         self._count += len(kept)
         while self._count > _KEPT:
