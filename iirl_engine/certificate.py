@@ -1,122 +1,199 @@
-"""Re-checks a certificate against the files of its release: no plugin, no torch, no prover.
+"""Re-checks a certificate (docs/certificates.md) against its release: no plugin, torch or prover.
 
-A certificate is JSON. Its first field is the SHA-256 of all that follows, so that no byte can
-change unseen; the others bind it to a release and say what is proved of it:
-
-- `format`, 1; `release`, the SHA-256 of the manifest; `floor`, `domain` and `norms`, as there
-- `margin`: how far beyond its boundary the norm `support` forbids
-- `regions`: boxes, each with its `tree`; `low` and `high` are the domain's where not given, and
-  with `origin` and `axes` the box is one of states origin + u axes
-
-A tree lists its nodes in preorder, one byte each, as base64: a leaf where the reward is at most
-the floor wherever a norm forbids, a leaf where no norm forbids, or 2 + the axis that is halved.
+Numbers are balls of Arb (Johansson 2017): they hold what exact arithmetic gives, and a comparison
+is true only of all that they hold, so never of NaN. A table `[k, m]` in a box is `[k, m, 1 + q]`
+balls x: at a place t of the box, t in [-1, 1]^q, it is y[..., 0] + y[..., 1:] t for a y in x.
 """
 
-from __future__ import annotations
-
-import base64
 import hashlib
 import json
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from flint import arb
 from safetensors.numpy import load
+from scipy.spatial.distance import cdist
 
-from iirl_engine.enclosure import Reward, boxes
-
-FORMAT, PROVED, ALLOWED, SPLIT = 1, 0, 1, 2
-_TILE = 2**21
-_UNREADABLE = ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
+FORMAT = 2
+_ABOUT = {"id", "refiner", "round", "count", "closes", "approved"}
+_WORDS = {"fade": {"kind", "norm", "start", "end"}, "kernels": {"kind", "profile", "effect"}}
+_SHARE, _SIDES = arb(0.5, 0.5), arb(0, 1)  # what can be anything from 0 to 1, and from -1 to 1
+ball, most = np.frompyfunc(arb, 1, 1), np.frompyfunc(lambda a, b: arb(a).max(b), 2, 1)
+middle, lower, upper = (np.frompyfunc(methodcaller(f), 1, 1) for f in ("mid", "lower", "upper"))
 
 
 class Refused(Exception):
     """The certificate does not hold; the message says why."""
 
 
-def sealed(body: dict[str, Any]) -> bytes:
-    """Return the bytes of a certificate that says this, with their SHA-256 in front."""
-    rest = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()[1:] + b"\n"
-    return b'{"sha256":"%s",' % hashlib.sha256(rest).hexdigest().encode() + rest
-
-
-def check(manifest: bytes, tensors: bytes, certificate: bytes) -> dict[str, Any]:
-    """Return what a certificate proves of the release with these files.
-
-    Raises
-    ------
-    Refused
-        When it proves nothing, for whatever reason.
-    """
+def check(manifest: bytes, tensors: bytes, certificate: bytes) -> None:
+    """Refuse a certificate that does not hold for the release with these files."""
     try:
-        said = json.loads(certificate)
-        said.pop("sha256")
-        if certificate != sealed(said):
-            raise Refused("it was changed after it was made")
-        with np.errstate(all="ignore"):
-            return _checked(manifest, tensors, said)
-    except (*_UNREADABLE, SafetensorError) as error:
-        raise Refused(f"it cannot be read: {type(error).__name__}: {error}") from error
+        said, release = json.loads(certificate), json.loads(manifest)
+        seal, *own = (hashlib.sha256(b).hexdigest() for b in (certificate[77:], manifest, tensors))
+        if certificate[:77] != b'{"sha256":"%s",' % seal.encode() or said["format"] != FORMAT:
+            raise Refused(f"it was changed after it was made, or is not of format {FORMAT}")
+        if [said["release"], release["files"]["tensors.safetensors"]] != own:
+            raise Refused("it is for another release")
+        if not 0 <= said["margin"] < np.inf or not said["regions"] or len(said) != 5:
+            raise Refused("it claims nothing, or what is not known")
+        reward = Reward(release["formula"], release["corrections"], load(tensors))
+        d = len(release["domain"]["low"])
+        for region in said["regions"]:
+            given = {"origin": np.zeros(d), "axes": np.eye(d)} | release["domain"] | region
+            frame = np.reshape(given["origin"], d), np.reshape(given["axes"], (-1, d))
+            tree, corners = iter(given["tree"]), np.array([given["low"], given["high"]], float)
+            boxes = (box(low, high, *frame) for low, high in leaves(tree, *corners))
+            if not all(reward.holds(x, release["floor"], said["margin"]) for x in boxes) or [*tree]:
+                raise Refused("a leaf is not proved, or a node is no part of the tree")
+    except Exception as error:
+        raise Refused(error if isinstance(error, Refused) else repr(error)) from error
 
 
-def _checked(manifest: bytes, tensors: bytes, said: dict[str, Any]) -> dict[str, Any]:
-    release, digest = json.loads(manifest), hashlib.sha256(tensors).hexdigest()
-    floor, margin, norms = release["floor"], said["margin"], list(release["formula"]["norms"])
-    for what, claimed, true in (
-        ("format", said["format"], FORMAT),
-        ("release", said["release"], hashlib.sha256(manifest).hexdigest()),
-        ("tensors", release["files"]["tensors.safetensors"], digest),
-        ("floor", said["floor"], floor),
-        ("domain", said["domain"], release["domain"]),
-        ("norms", said["norms"], norms),
-    ):
-        if claimed != true:
-            raise Refused(f"it is for another {what}: {claimed!s:.64}, not {true!s:.64}")
-    if not (margin >= 0 and said["regions"]):
-        raise Refused("it claims nothing")
-    reward = Reward(release["formula"], release["corrections"], load(tensors))
-    counts = [_region(reward, region, said, floor, margin) for region in said["regions"]]
-    return {
-        "release": said["release"],
-        "floor": floor,
-        "margin": margin,
-        "norms": norms,
-        "whole_domain": any(set(region) == {"tree"} for region in said["regions"]),
-        "regions": len(counts),
-        "leaves": sum(counts),
-    }
-
-
-def _region(reward: Reward, region: Any, said: Any, floor: float, margin: float) -> int:
-    """Return how many leaves a region has, after each was confirmed."""
-    low, high = (np.array(region.get(k, said["domain"][k]), float) for k in ("low", "high"))
-    axes = np.array(region.get("axes", np.eye(len(low))), float)
-    origin = np.array(region.get("origin", np.zeros(axes.shape[1])), float)
-    if not (np.isfinite(low) & np.isfinite(high) & (low <= high)).all():
-        raise Refused("a region is no box")
-    lows, highs, kinds = leaves(base64.b64decode(region["tree"], validate=True), low, high)
-    rows = max(1, _TILE // max(len(a) for a in reward.tensors.values()))
-    for start in range(0, len(kinds), rows):
-        part = slice(start, start + rows)
-        state = boxes(lows[part], highs[part], origin, axes)
-        proved, allowed = reward.holds(state, floor, margin)
-        if not np.where(kinds[part] == PROVED, proved, allowed).all():
-            raise Refused("a leaf is not proved")
-    return len(kinds)
-
-
-def leaves(tree: bytes, low: Any, high: Any) -> tuple[Any, Any, Any]:
-    """Return lower and upper corners `[n, q]` and kinds `[n]` of a tree's leaves."""
-    stack, found = [(low, high)], []
-    for code in tree:
-        low, high = stack.pop()
-        if code < SPLIT:
-            found.append((low, high, code))
-            continue
+def leaves(tree: Any, low: Any, high: Any) -> Any:
+    """Yield the corners of the leaves of a tree: `0`, or an axis from `1` and then both halves."""
+    if (axis := ord(next(tree)) - ord("1")) < 0:
+        yield low, high
+    else:
         left, right = high.copy(), low.copy()
-        left[code - SPLIT] = right[code - SPLIT] = low[code - SPLIT] / 2 + high[code - SPLIT] / 2
-        stack += [(right, high), (low, left)]
-    if stack:
-        raise Refused("a subtree is missing")
-    lows, highs, kinds = (np.array(part) for part in zip(*found, strict=True))
-    return lows, highs, kinds
+        left[axis] = right[axis] = low[axis] / 2 + high[axis] / 2
+        yield from leaves(tree, low, left)
+        yield from leaves(tree, right, high)
+
+
+def box(low: Any, high: Any, origin: Any, axes: Any) -> Any:
+    """Return the states origin + u axes for low <= u <= high."""
+    low, high = ball(low) / 2, ball(high) / 2
+    x = axes.T @ np.column_stack([low + high, np.diag(high - low)])
+    x[:, 0] += origin
+    return x[None]
+
+
+def ranges(x: Any) -> Any:
+    """Return what each number of a table can be in the box."""
+    return x[..., 0] + np.abs(x[..., 1:]).sum(axis=-1) * _SIDES
+
+
+def distances(x: Any, points: Any, pick: Any = np.asarray) -> Any:
+    """Return how far a state is from points: as c is, to 1e-12 in float64, +- the box's radius."""
+    c = middle(x[0, :, 0]).astype(float)
+    radius = np.square(upper(np.abs(ranges(x[0]) - c))).sum().sqrt()
+    return pick(cdist([c], points)[0]) * arb(1, 1e-12) + (radius + 1e-150) * _SIDES
+
+
+def mixture(z: Any, y: Any) -> Any:
+    """Return sum_k w_k y_k, w = softmax(z), by the mean value: w(t) = w(0) + w'(somewhere) t."""
+    u = z - z[:, None]  # w_k = 1 / sum_j exp(u_j) and w_k' = -w_k sum_j w_j u_j', u_j = z_j - z_k
+    ends = u[..., 0], upper(r := ranges(u)), lower(r)
+    w, low, high = (1 / np.exp(end).sum(axis=1)[:, None] for end in ends)
+    x, somewhere = (w[..., None] * y).sum(axis=0), low + (high - low) * _SHARE
+    # The w_k' add up to 0: what they weigh may count from anywhere, here from the middle.
+    x[:, 1:] -= (somewhere * (ranges(y) - x[:, 0])).T @ (somewhere * u[..., 1:]).sum(axis=1)
+    return x[None]
+
+
+class Reward:
+    """Bounds of a reward, from what its release's manifest and tensors say."""
+
+    def __init__(self, parts: Any, corrections: Any, tensors: Any) -> None:
+        for entry in corrections:
+            if unknown := set(entry) - _ABOUT - _WORDS.get(entry["kind"], set()):
+                raise Refused(f"correction {entry['id']!r} has the unknown {sorted(unknown)}")
+        self.parts, self.corrections, self.tensors = parts, corrections, tensors
+        self.encoder = {n[8:]: ball(a) for n, a in tensors.items() if n.startswith("encoder.")}
+
+    def loss_low(self, state: Any) -> Any:
+        """Bound the loss |x|^2 / m from below: by each number, and by |x| >= v.x / |v| for a v."""
+        values = [state]
+        for step in self.parts["loss"] or ():
+            x, *rest = (values[i] for i in np.atleast_1d(step["of"]))
+            t = {w: self.encoder[n] for w, n in step.items() if w not in ("op", "of", "farthest")}
+            match step["op"]:
+                case "affine":
+                    x = t["weight"] @ x
+                    x[..., 0] += t["bias"]
+                case "scale":
+                    x = x / t["spread"][:, None]
+                    x[..., 0] -= t["center"] / t["spread"]
+                    cut = ~(np.abs(x).sum(axis=-1) <= step["farthest"])
+                    x[cut], x[cut, 0] = 0, step["farthest"] * _SIDES
+                case "relu":  # slope x, for any slope in [0, 1], and at most its gap at an end of x
+                    low, high = -most(-lower(r := ranges(x)), 0), most(upper(r), 0)
+                    slope = high / (high - low + 1e-300)
+                    x = slope[..., None] * x
+                    x[..., 0] += most(-slope * low, high - slope * high) * _SHARE
+                case "subtract":
+                    x = x - rest[0]
+                case "mixture":
+                    x = mixture(*x, *rest)
+                case "mean-square" if step is self.parts["loss"][-1]:
+                    (x,) = x
+                    v, each = middle(x[:, 0]), sum(r.abs_lower() * r.abs_lower() for r in ranges(x))
+                    along = lower(ranges(v @ x)).max(0)
+                    return lower(max(each, along * along / (v @ v)) / len(v))
+                case op:
+                    raise Refused(f"nothing is known of the operation {op!r}")
+            values.append(x)
+        return arb("-inf")
+
+    def base_high(self, loss: arb) -> Any:
+        """Bound g(L) from above for L >= loss: as g is monotone, at the ends."""
+        step, ends = self.parts["mapping"] or {"op": None}, np.array([loss, arb("inf")])
+        t = {w: ball(self.tensors.get(f"mapping.{n}", n)) for w, n in step.items() if w != "op"}
+        match step["op"]:
+            case "exp":
+                g = np.exp((t["limits"][0] - ends) / np.diff(t["limits"]) * t["steepness"])
+            case "linear":
+                g = 1 - ends / t["cap"]
+            case "sigmoid":
+                half, width = t["shape"]
+                g = (1 + np.exp(-half / width)) / (1 + np.exp((ends - half) / width))
+            case "isotonic" if (np.diff(t["values"]) <= 0).all():
+                rest = most(1 - most((loss - t["knots"][:-1]) / np.diff(t["knots"]), 0), 0)
+                g = t["values"][-1:] - np.diff(t["values"]) @ rest
+            case _:
+                return arb("inf")
+        return most.reduce(g).max(0).min(1)
+
+    def violation(self, name: str, x: Any) -> Any:
+        """Return what a norm's violation can be in the box."""
+        step, s = self.parts["norms"][name] or {"op": None}, ranges(x[0])
+        match step["op"]:
+            case "box":
+                s = s[step["columns"]]
+                v = most.reduce([*(step["low"] - s), *(s - step["high"])])
+                return -v if step["forbid"] else v
+            case "linear":
+                a = ball(step["a"])
+                return (ranges(a @ x[0]) - step["b"]) / (a @ a).sqrt()
+            case "support":
+                (limit,) = self.tensors[f"norm.{name}.{step['boundary']}"]
+                return distances(x, self.tensors["demonstrations.states"], np.min) - limit
+        return arb(0, "inf")
+
+    def lifts(self, x: Any) -> Any:
+        """Yield what each list of kernels adds to the reward at most: they fall with distance."""
+        for entry in (e for e in self.corrections if e["kind"] == "kernels"):
+            names = (f"correction.{entry['id']}.{n}" for n in ("centers", "radii", "strengths"))
+            centers, radii, strengths = (self.tensors[name] for name in names)
+            sign, side = {None: (-1, upper), "lift": (1, lower)}[entry.get("effect")]
+            r = most(side(distances(x, centers) / radii), 0)
+            bumps = {"wendland": most(1 - r, 0) ** 4 * (4 * r + 1)}
+            bumps["gaussian"] = np.exp(-r * r / 2) * ~(r >= 7.434)
+            yield sign * bumps[entry["profile"]] @ strengths
+
+    def holds(self, x: Any, floor: float, margin: float) -> bool:
+        """Return whether R <= floor wherever a norm forbids a state of the box."""
+        for name, step in self.parts["norms"].items():
+            if self.violation(name, x) <= (margin if step and step["op"] == "support" else 0):
+                continue
+            kept = arb(1)
+            for fade in (e for e in self.corrections if e["kind"] == "fade"):
+                v = arb(0) if fade["norm"] == name else lower(self.violation(fade["norm"], x))
+                share = ((v - fade["start"]) / (arb(fade["end"]) - fade["start"])).max(0)
+                kept -= 1 if v >= fade["end"] else share * share * (3 - 2 * share)
+            base = arb(0) if kept <= 0 else self.base_high(self.loss_low(x)) * kept
+            if not base + sum(self.lifts(x)) <= floor:
+                return False
+        return True

@@ -9,7 +9,7 @@ import pytest
 from tests.distributions import Environment
 from tests.startup import OPTIONS, write_plugins
 
-HEAVY = {"torch", "scipy", "numpy", "matplotlib", "pytest", "hypothesis"}
+HEAVY = {"torch", "scipy", "numpy", "matplotlib", "flint", "pytest", "hypothesis"}
 SLOW = {
     "concurrent.futures",
     "email",

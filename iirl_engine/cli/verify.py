@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,7 +26,6 @@ def verify(release: Path, certificate: Path | None, as_json: bool) -> None:
     With a certificate, every leaf of it is bounded anew, by code that shares nothing with
     what proved it.
     """
-    from iirl_engine.certificate import Refused, check
     from iirl_engine.layout import MANIFEST, TENSORS
     from iirl_engine.release import load_release, release_folder
     from iirl_engine.summary import count
@@ -34,9 +34,11 @@ def verify(release: Path, certificate: Path | None, as_json: bool) -> None:
     load_release(folder)
     claim = None
     if certificate is not None:
-        parts = (folder / MANIFEST).read_bytes(), (folder / TENSORS).read_bytes()
+        from iirl_engine.certificate import Refused, check
+
+        manifest, said = (folder / MANIFEST).read_bytes(), certificate.read_bytes()
         try:
-            claim = check(*parts, certificate.read_bytes())
+            check(manifest, (folder / TENSORS).read_bytes(), said)
         except Refused as error:
             raise ArtifactError(
                 "the certificate is refused",
@@ -44,6 +46,7 @@ def verify(release: Path, certificate: Path | None, as_json: bool) -> None:
                 got=error,
                 next_step="certify this release anew: iirl certify, of the plugin iirl-certify",
             ) from error
+        claim = _claimed(json.loads(manifest), json.loads(said))
     if as_json:
         click.echo(json.dumps({"release": str(folder), "certificate": claim}, indent=1))
         return
@@ -58,3 +61,17 @@ def verify(release: Path, certificate: Path | None, as_json: bool) -> None:
         f"proved:      reward at most {claim['floor']:g} wherever a norm forbids "
         f"({', '.join(claim['norms'])}; support from {claim['margin']:g} beyond its boundary)"
     )
+
+
+def _claimed(manifest: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """Return what a certificate that holds says of the release with this manifest."""
+    trees = [region["tree"] for region in said["regions"]]
+    return {
+        "release": said["release"],
+        "floor": manifest["floor"],
+        "margin": said["margin"],
+        "norms": list(manifest["formula"]["norms"]),
+        "whole_domain": any(set(region) == {"tree"} for region in said["regions"]),
+        "regions": len(trees),
+        "leaves": sum(tree.count("0") for tree in trees),
+    }

@@ -15,7 +15,8 @@ leaves, bytes
 boxes
     That the prover bounded.
 prover, checker
-    CPU seconds on one thread; compare them within one run only.
+    CPU seconds on one thread; compare them within one run only. The checker is asked about each box
+    that the prover takes for a leaf.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from scipy.spatial import cKDTree
 import iirl_engine as iirl
 from iirl_certify import Region, around_demonstrations, certify, slices
 from iirl_engine.builtin.figure1 import BOUNDARY, grid
-from iirl_engine.certificate import ALLOWED, PROVED, Refused, check, leaves
+from iirl_engine.certificate import Refused, Reward, box, check, leaves
 from iirl_engine.corrections.base import Correction
 from iirl_engine.layout import MANIFEST, TENSORS
 from tests.benchmarks.figure1 import DATA, chain_of
@@ -141,7 +142,7 @@ def draw(release: Path, region: Region, picture: Path) -> None:
     assert proof.proved
     assert region.origin is not None
     assert region.axes is not None
-    found = leaves(proof.judged[0].tree, region.low, region.high)
+    checker = Reward(*stated(release))
     side = np.linspace(region.low[0], region.high[0], 300)
     u = np.stack(np.meshgrid(side, side), axis=-1)
     states = region.origin + u.reshape(-1, 2) @ region.axes
@@ -149,14 +150,20 @@ def draw(release: Path, region: Region, picture: Path) -> None:
     violation = model.violation(torch.tensor(states)).numpy().reshape(300, 300)
     figure = Figure(figsize=(5.2, 5.2), dpi=110, layout="constrained")
     axes = figure.subplots()
-    colors = {PROVED: "#cfe3f7", ALLOWED: "#fbf3cf"}
-    for low, high, kind in zip(*found, strict=True):
-        color = colors[int(kind)]
+    for low, high in leaves(iter(proof.judged[0].tree), region.low, region.high):
+        inside = checker.violation("support", box(low, high, region.origin, region.axes)) <= 0
+        color = "#fbf3cf" if inside else "#cfe3f7"
         axes.add_patch(Rectangle(low, *(high - low), fc=color, ec="#8a8a8a", lw=0.3))
     axes.contour(side, side, violation, [0.0], colors="#c03030", linewidths=1.6)
     axes.contour(side, side, reward, [0.01], colors="#4b2991", linewidths=1.6, linestyles="--")
     axes.set(xlim=side[[0, -1]], ylim=side[[0, -1]], xlabel="u_1", ylabel="u_2", aspect="equal")
     figure.savefig(picture, metadata={"Software": None})
+
+
+def stated(release: Path) -> tuple[object, object, object]:
+    """Return the formula, corrections and tensors of a release."""
+    manifest = json.loads((release / MANIFEST).read_bytes())
+    return manifest["formula"], manifest["corrections"], load_file(release / TENSORS)
 
 
 def surface(rng: np.random.Generator, count: int) -> np.ndarray:

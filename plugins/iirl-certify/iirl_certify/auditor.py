@@ -13,7 +13,7 @@ from iirl_certify.options import BranchAndBoundOptions
 from iirl_certify.search import Search
 from iirl_engine import Auditor, Context
 from iirl_engine.audit import Undecided
-from iirl_engine.enclosure import Reward
+from iirl_engine.certificate import Refused, Reward
 from iirl_engine.records import Family
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class BranchAndBound(Auditor[BranchAndBoundOptions]):
         try:
             ceiling = Ceiling(formula, margin, self.options.method)
             checker = Reward(formula.parts, formula.corrections, formula.tensors)
-        except ValueError as error:
+        except (Refused, ValueError) as error:
             target.reward(target.low[None])
             raise Undecided(f"nothing can be proved: {error}") from error
         search = Search(

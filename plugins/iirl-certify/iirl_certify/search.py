@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -13,13 +13,15 @@ from torch import Tensor
 
 from iirl_certify.boxes import Array, Boxes, Region, frames
 from iirl_certify.ceiling import Ceiling
-from iirl_engine.certificate import ALLOWED, PROVED, SPLIT
-from iirl_engine.enclosure import Reward, boxes
+from iirl_engine.certificate import Reward, box
 
 Answer = Literal["proved", "counterexample", "undecided"]
 
 _ROWS = 1024
-_OPEN = -1
+# Codes of nodes: axes are counted from 1.
+_OPEN, _LEAF = -1, 0
+# Characters of a tree count from "0"; so many are well short of those that stand for no character.
+_MOST_AXES = 10_000
 # An axis shorter than this share of the longest is not halved; among equals the longer one is.
 _SHORT, _LENGTH = 0.5, 1e-6
 # A box is not halved below this share of its region.
@@ -36,20 +38,20 @@ class Judged:
         `proved`: every leaf is confirmed by the checker. `counterexample`: a forbidden state with
         a reward above the floor is known. `undecided`: the budget ended before.
     tree
-        The nodes in preorder, as a certificate has them; empty unless proved.
+        The nodes in preorder, a character each, as a certificate has them; empty unless proved.
     leaves
         How many there are.
     boxes
         How many were bounded.
     settled
-        Share of the region's volume that is proved.
+        Share of the region's volume that the prover has proved.
     ended
         Nothing was left open: false when the budget ended first, or a search that does not go on
         after a counterexample stopped at one.
     """
 
     answer: Answer
-    tree: bytes
+    tree: str
     leaves: int
     boxes: int
     settled: float
@@ -65,7 +67,8 @@ class Search:
     ceiling
         The prover's upper bounds.
     checker
-        The checker's: a box that they do not confirm is halved further.
+        The checker's. They take longer than the prover's, so that it is asked at the end, and only
+        about what would be proved; a leaf that it does not confirm is halved further.
     reward, violations
         From states `[n, d]` to R `[n]`, and to each norm's violation `[n]`.
     floor, margin
@@ -111,8 +114,8 @@ class Search:
         ValueError
             When boxes have more axes than a certificate can name.
         """
-        if len(regions[0].low) > 255 - SPLIT:
-            raise ValueError(f"a box of more than {255 - SPLIT} axes; try a slice of fewer")
+        if len(regions[0].low) > _MOST_AXES:
+            raise ValueError(f"a box of more than {_MOST_AXES} axes; try a slice of fewer")
         count = len(regions)
         origins, axes = frames(regions, width)
         low, high = (np.array([getattr(r, side) for r in regions]) for side in ("low", "high"))
@@ -123,8 +126,9 @@ class Search:
         spent, refuted = np.zeros(count, np.int64), np.zeros(count, bool)
         halted, settled = np.zeros(count, bool), np.zeros(count)
         shared = all(r.axes is None for r in regions)
+        taken: list[tuple[Any, ...]] = []
         while len(ids):
-            following = []
+            following: list[_Batch] = []
             for start in range(0, len(ids), _ROWS):
                 part = slice(start, start + _ROWS)
                 part_of = of[part]
@@ -147,11 +151,13 @@ class Search:
                 batch = Boxes.between(lows, highs, *frame)
                 self.pay(len(keep))
                 bound = self.ceiling(batch)
-                kinds = self._confirmed(bound.ceiling, bound.allowed, lows, highs, frame)
-                done = kinds != _OPEN
-                nodes.settle(names[done], kinds[done])
+                done = (bound.allowed | (bound.ceiling <= self.floor)).numpy()
+                axis = _loosest(bound.slack.numpy(), highs - lows, widest[rows])
+                nodes.settle(names[done])
                 share = np.prod((highs - lows) / widest[rows], axis=1)
                 np.add.at(settled, rows[done], share[done])
+                parts = (lows, highs, names, rows, axis, share)
+                taken.append(tuple(part[done] for part in parts))
                 left = np.flatnonzero(~done)
                 middle = batch.middle()[left]
                 found = self._forbidden(middle)
@@ -159,37 +165,38 @@ class Search:
                     yield middle[torch.from_numpy(found)]
                     refuted[rows[left[found]]] = True
                     left = left[~found]
-                axis = _loosest(bound.slack.numpy()[left], (highs - lows)[left], widest[rows[left]])
-                wide = (highs - lows)[left, axis] > _SMALLEST * widest[rows[left], axis]
-                halted[rows[left[~wide]]] = True
-                left, axis = left[wide], axis[wide]
-                first = nodes.split(names[left], axis)
-                following.append(_halves(lows[left], highs[left], axis, first, rows[left]))
+                parts = tuple(each[left] for each in parts[:-1])
+                following.append(_halves(nodes, halted, widest, *parts))
+            if not any(len(batch[0]) for batch in following):
+                # No box is open: the checker is asked about the leaves of what would be proved.
+                for parts in taken:
+                    hopeful = ~(refuted | halted)[parts[3]]
+                    doubted = self._doubted(*parts[:2], parts[3], hopeful, origins, axes)
+                    *parts, share = (each[doubted] for each in parts)
+                    np.subtract.at(settled, parts[3], share)
+                    following.append(_halves(nodes, halted, widest, *parts))
+                taken = []
             low, high, ids, of = _joined(following, low.shape[1])
         return [
             self._judged(nodes, region, refuted[region], halted[region], spent[region], share)
             for region, share in enumerate(settled)
         ]
 
-    def _confirmed(
+    def _doubted(
         self,
-        ceiling: Tensor,
-        allowed: Tensor,
         low: Array,
         high: Array,
-        frame: tuple[Array, Array],
-    ) -> NDArray[np.int64]:
-        """Return the kind of leaf that prover and checker agree on, or `_OPEN`."""
-        kinds = np.full(len(low), _OPEN)
-        hope = np.flatnonzero((allowed | (ceiling <= self.floor)).numpy())
-        if len(hope):
-            origins, axes = (part if len(part) == 1 else part[hope] for part in frame)
-            with np.errstate(all="ignore"):
-                state = boxes(low[hope], high[hope], origins, axes)
-                proved, free = self.checker.holds(state, self.floor, self.margin)
-            kinds[hope[proved]] = PROVED
-            kinds[hope[free & allowed.numpy()[hope]]] = ALLOWED
-        return kinds
+        of: NDArray[np.int64],
+        hopeful: NDArray[np.bool_],
+        origins: Array,
+        axes: Array,
+    ) -> NDArray[np.bool_]:
+        """Return which leaves the checker does not confirm, of those that it is asked about."""
+        doubted = hopeful.copy()
+        for row in np.flatnonzero(hopeful):
+            state = box(low[row], high[row], origins[of[row]], axes[of[row]])
+            doubted[row] = not self.checker.holds(state, self.floor, self.margin)
+        return doubted
 
     def _forbidden(self, states: Tensor) -> NDArray[np.bool_]:
         """Return which states are counterexamples, by the reward and the norms themselves."""
@@ -204,12 +211,11 @@ class Search:
         self, nodes: _Nodes, region: int, refuted: bool, halted: bool, spent: int, settled: float
     ) -> Judged:
         if refuted:
-            return Judged("counterexample", b"", 0, int(spent), float(settled), not halted)
+            return Judged("counterexample", "", 0, int(spent), float(settled), not halted)
         if halted:
-            return Judged("undecided", b"", 0, int(spent), float(settled), False)
+            return Judged("undecided", "", 0, int(spent), float(settled), False)
         tree = nodes.preorder(region)
-        leaves = sum(code < SPLIT for code in tree)
-        return Judged("proved", tree, leaves, int(spent), 1.0, True)
+        return Judged("proved", tree, tree.count("0"), int(spent), 1.0, True)
 
 
 class _Nodes:
@@ -219,28 +225,28 @@ class _Nodes:
         self._codes = np.full(roots, _OPEN)
         self._first = np.full(roots, _OPEN)
 
-    def settle(self, names: NDArray[np.int64], kinds: NDArray[np.int64]) -> None:
-        self._codes[names] = kinds
+    def settle(self, names: NDArray[np.int64]) -> None:
+        self._codes[names] = _LEAF
 
     def split(self, names: NDArray[np.int64], axis: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of each node's first half; the second one's is the next."""
         first = len(self._codes) + 2 * np.arange(len(names))
-        self._codes[names], self._first[names] = SPLIT + axis, first
+        self._codes[names], self._first[names] = 1 + axis, first
         fresh = np.full(2 * len(names), _OPEN)
         self._codes = np.concatenate([self._codes, fresh])
         self._first = np.concatenate([self._first, fresh])
         return first
 
-    def preorder(self, root: int) -> bytes:
-        stack, codes = [root], bytearray()
+    def preorder(self, root: int) -> str:
+        stack, codes = [root], []
         while stack:
             node = stack.pop()
             code = int(self._codes[node])
-            codes.append(code)
-            if code >= SPLIT:
+            codes.append(chr(ord("0") + code))
+            if code != _LEAF:
                 first = int(self._first[node])
                 stack += [first + 1, first]
-        return bytes(codes)
+        return "".join(codes)
 
 
 def _loosest(slack: Array, length: Array, widest: Array) -> NDArray[np.int64]:
@@ -269,14 +275,23 @@ _Batch = tuple[Array, Array, NDArray[np.int64], NDArray[np.int64]]
 
 
 def _halves(
+    nodes: _Nodes,
+    halted: NDArray[np.bool_],
+    widest: Array,
     low: Array,
     high: Array,
-    axis: NDArray[np.int64],
-    first: NDArray[np.int64],
+    names: NDArray[np.int64],
     rows: NDArray[np.int64],
+    axis: NDArray[np.int64],
 ) -> _Batch:
-    """Return lower and upper corners, node and region of both halves of boxes."""
-    left, right = high.copy(), low.copy()
+    """Return lower and upper corners, node and region of both halves of boxes.
+
+    A box that is too small has none, and its region is halted.
+    """
+    wide = (high - low)[np.arange(len(low)), axis] > _SMALLEST * widest[rows, axis]
+    halted[rows[~wide]] = True
+    low, high, names, rows, axis = (each[wide] for each in (low, high, names, rows, axis))
+    left, right, first = high.copy(), low.copy(), nodes.split(names, axis)
     at = np.arange(len(low)), axis
     left[at] = right[at] = low[at] / 2 + high[at] / 2
     return (

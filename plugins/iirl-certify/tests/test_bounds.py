@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
+from flint import arb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,9 +31,8 @@ from iirl_engine.api import Context
 from iirl_engine.builtin.norms import BoxNorm, LinearNorm, SupportNorm
 from iirl_engine.builtin.options import BoxOptions, SupportOptions
 from iirl_engine.builtin.options import LinearOptions as LinearNormOptions
+from iirl_engine.certificate import Reward, ball, box, mixture, ranges
 from iirl_engine.demonstrations import check
-from iirl_engine.enclosure import Form, Reward, boxes
-from iirl_engine.enclosure import value as enclosed
 from iirl_engine.formula import formula_of
 from iirl_engine.records import Domain
 from iirl_engine.testing.worlds import Given
@@ -125,6 +127,15 @@ def drawn_boxes(
     return center - half, center + half, origin, axes
 
 
+def framed(origin: Array, axes: Array, low: Array) -> tuple[Array, Array]:
+    """Return an origin and axes for each box."""
+    count = len(low)
+    return (
+        np.broadcast_to(origin, (count, *origin.shape[1:])),
+        np.broadcast_to(axes, (count, *axes.shape[1:])),
+    )
+
+
 def sampled(low: Array, high: Array, origin: Array, axes: Array, seed: int) -> Array:
     """Return states `[n, m, d]` of boxes: random ones, and corners, where maxima tend to be."""
     rng = np.random.default_rng(seed)
@@ -170,13 +181,10 @@ def test_no_forbidden_state_has_a_reward_above_the_ceiling(
         bound = Ceiling(formula, margin, method)(Boxes.between(low, high, origin, axes))
         assert (most <= bound.ceiling + 1e-13).all()
         assert not (bound.allowed & (most >= 0)).any()
-    frame = (origin[0], axes[0]) if len(origin) == 1 else (origin, axes)
-    with np.errstate(all="ignore"):
-        form = boxes(low, high, *frame)
+    for highest, *sides in zip(most.tolist(), low, high, *framed(origin, axes, low), strict=True):
+        state = box(*sides)
         for floor in (0.0, 0.01, 0.3, 0.9):
-            proved, allowed = checker.holds(form, floor, margin)
-            assert not (proved & (most.numpy() > floor + 1e-13)).any()
-            assert not (allowed & (most.numpy() >= 0)).any()
+            assert highest <= floor + 1e-13 or not checker.holds(state, floor, margin)
 
 
 @given(seed=st.integers(0, 10**6))
@@ -192,9 +200,15 @@ def test_small_boxes_have_tight_bounds(seed: int) -> None:
     bound = loss_low(program, Boxes.between(low, high, origin, axes), "crown")[0]
     assert (bound >= loss * (1 - 1e-3) - 1e-6 * loss.max()).all()
     checker = Reward(formula.parts, formula.corrections, formula.tensors)
-    with np.errstate(all="ignore"):
-        theirs = checker.loss_low(boxes(low, high, origin[0], axes[0]))
+    sides = zip(low, high, *framed(origin, axes, low), strict=True)
+    theirs = np.array([checker.loss_low(box(*each)) for each in sides], float)
     assert (theirs >= (loss * (1 - 1e-3) - 1e-6 * loss.max()).numpy()).all()
+    assert (theirs <= (loss * (1 + 1e-9)).numpy() + 1e-300).all()
+
+
+def as_fraction(number: arb) -> Fraction:
+    mantissa, exponent = number.man_exp()
+    return int(mantissa) * Fraction(2) ** int(exponent)
 
 
 @given(
@@ -212,8 +226,9 @@ def test_rounding_of_a_matrix_product_is_outward(size: int, seed: int, count: in
         for row, b in zip(weight.tolist(), bias.tolist(), strict=True)
     ]
     step = {"op": "affine", "of": 0, "weight": "weight", "bias": "bias"}
-    state = Form(point, np.zeros((1, count, 0)), np.zeros((1, count)))
-    low, high = enclosed(step, [state], {"weight": weight, "bias": bias}).range()
+    state = ball(weight) @ box(point[0], point[0], np.zeros(count), np.eye(count))
+    state[..., 0] += bias
+    (told,) = ranges(state)
     steps = [step, {"op": "mean-square", "of": 1}]
     program = Program.of(steps, {"encoder.weight": weight, "encoder.bias": bias})
     one = Boxes.between(point, point, np.zeros((1, count)), np.eye(count)[None])
@@ -222,11 +237,78 @@ def test_rounding_of_a_matrix_product_is_outward(size: int, seed: int, count: in
     least, most = pass_.backward(1, unit)[0][0], -pass_.backward(1, -unit)[0][0]
     forward = pass_.ranges[1]
     for i, value in enumerate(exact):
-        assert Fraction(low[0, i]) <= value <= Fraction(high[0, i])
+        assert as_fraction(told[i].lower()) <= value <= as_fraction(told[i].upper())
         assert Fraction(float(least[i])) <= value <= Fraction(float(most[i]))
         assert Fraction(float(forward.low[0, 0, i])) <= value
         assert value <= Fraction(float(forward.high[0, 0, i]))
-        assert high[0, i] - low[0, i] <= 1e-12 * np.abs(weight[i] * point).sum() + 1e-12
+        assert told[i].rad() <= 1e-12 * np.abs(weight[i] * point).sum() + 1e-12
+
+
+RISING = (
+    ({"op": "exp", "limits": "t", "steepness": 2.0}, [1.0, 0.0]),
+    ({"op": "exp", "limits": "t", "steepness": -2.0}, [0.0, 1.0]),
+    ({"op": "linear", "cap": "t"}, [-1.0]),
+    ({"op": "sigmoid", "shape": "t"}, [1.0, -0.1]),
+    ({"op": "isotonic", "knots": "t", "values": "t"}, [0.0, 0.5, 1.0]),
+    ({"op": "sine", "phase": "t"}, [0.0]),
+    (None, [0.0]),
+)
+
+
+@pytest.mark.parametrize(("step", "numbers"), RISING)
+@pytest.mark.parametrize("loss", [-math.inf, 0.3, 5.0, math.nan])
+def test_a_mapping_that_rises_or_that_nobody_knows_bounds_nothing(
+    step: dict[str, Any] | None, numbers: list[float], loss: float
+) -> None:
+    tensors = {"mapping.t": np.array(numbers)}
+    high = Reward({"loss": None, "mapping": step, "norms": {}}, [], tensors).base_high(arb(loss))
+    assert not high < 1
+
+
+FALLING = (
+    ({"op": "exp", "limits": "t", "steepness": 2.0}, [0.0, 1.0]),
+    ({"op": "linear", "cap": "t"}, [1.0]),
+    ({"op": "sigmoid", "shape": "t"}, [1.0, 0.1]),
+    ({"op": "isotonic", "knots": "t", "values": "v"}, [0.0, 0.5, 1.0]),
+)
+
+
+@pytest.mark.parametrize(("step", "numbers"), FALLING)
+def test_a_mapping_falls_from_1_to_0(step: dict[str, Any], numbers: list[float]) -> None:
+    tensors = {"mapping.t": np.array(numbers), "mapping.v": np.array([1.0, 0.4, 0.0])}
+    bounds = Reward({"loss": None, "mapping": step, "norms": {}}, [], tensors)
+    high = [float(bounds.base_high(arb(loss))) for loss in (-math.inf, 0.0, 0.3, 0.7, 50.0)]
+    assert high[:2] == pytest.approx([1, 1])
+    assert high == sorted(high, reverse=True)
+    assert high[3] < 0.96
+    assert high[4] < 1e-12
+    assert not bounds.base_high(arb(math.nan)) <= 1
+
+
+def test_sharp_gates_are_bounded_over_wide_boxes() -> None:
+    """Softmax weights of logits that differ by hundreds, at places of the box drawn at random."""
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        (k, m, q), size = rng.integers(1, 5, 3), 10 ** rng.uniform(-2, 3)
+        z, y = rng.normal(size=(k, 1 + q)) * size, rng.normal(size=(k, m, 1 + q))
+        (told,) = mixture(ball(z), ball(y))
+        t = np.c_[np.ones(50), rng.uniform(-1, 1, (50, q)).round(rng.integers(3))]
+        logits, rows = t @ z.T, np.einsum("tq,kmq->tkm", t, y)
+        value = np.einsum("tk,tkm->tm", scipy.special.softmax(logits, axis=1), rows)
+        for place, numbers in zip(t, value, strict=True):
+            for form, number in zip(told, numbers, strict=True):
+                assert (form @ place).overlaps(arb(number, 1e-9))
+                assert (form @ place).is_finite()
+
+
+@pytest.mark.parametrize("words", [{"effect": "boost"}, {"profile": "cosine"}])
+def test_a_kernel_of_unknown_shape_is_not_bounded(words: dict[str, str]) -> None:
+    entry = {"id": "k", "kind": "kernels", "count": 1, "profile": "wendland"} | words
+    tensors = {"centers": np.zeros((1, 2)), "radii": np.ones(1), "strengths": np.ones(1)}
+    named = {f"correction.k.{name}": array for name, array in tensors.items()}
+    bounds = Reward({"loss": None, "mapping": None, "norms": {}}, [entry], named)
+    with pytest.raises(KeyError):
+        list(bounds.lifts(box(np.zeros(2), np.ones(2), np.zeros(2), np.eye(2))))
 
 
 def test_what_declares_no_formula_is_not_trusted() -> None:
