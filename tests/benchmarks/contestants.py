@@ -31,6 +31,7 @@ from iirl_engine.target import BudgetExceeded, Target
 # The chain that the documentation recommends, with each auditor's share of the budget.
 DEFAULT: tuple[tuple[str, float], ...] = (
     ("correction-probe", 0.05),
+    ("shell", 0.1),
     ("fixed-point", 0.95),
     ("preimage", 0.5),
     ("pgd", 1.0),

@@ -28,6 +28,12 @@ def _out_of_distribution() -> Iterator[Offer]:
         "out-of-distribution: space-filling probes of the domain",
     )
     yield Offer(
+        "shell",
+        f"{package}.shell:Shell",
+        f"{package}.options:ShellOptions",
+        "out-of-distribution: probes of the shell just outside the support",
+    )
+    yield Offer(
         "knn",
         f"{package}.knn:Knn",
         f"{package}.options:KnnOptions",

@@ -45,8 +45,10 @@ from iirl_auditors.out_of_distribution.options import (
     KnnOptions,
     LofOptions,
     MahalanobisOptions,
+    ShellOptions,
     SobolOptions,
 )
+from iirl_auditors.out_of_distribution.shell import Shell
 from iirl_auditors.out_of_distribution.sobol import Sobol
 from iirl_engine.audit import AuditJob, run_audit, verify
 from iirl_engine.builtin.norms import SupportNorm
@@ -59,6 +61,7 @@ from iirl_engine.testing.worlds import OneMinus
 FLOOR = 0.01
 AUDITORS: list[tuple[Any, Any]] = [
     (Sobol, SobolOptions(budget=1000)),
+    (Shell, ShellOptions(budget=1000)),
     (Knn, KnnOptions(budget=1000)),
     (Lof, LofOptions(budget=1000)),
     (Gmm, GmmOptions(budget=1000)),
@@ -217,6 +220,34 @@ def test_queries_are_counted_as_documented() -> None:
     assert target.remaining == 1
     with pytest.raises(BudgetExceeded, match="asked for 3 queries with 1 left"):
         target.reward(states)
+
+
+def test_a_shell_is_probed_beyond_the_limit_and_no_farther_than_it_is_thick() -> None:
+    asked: list[Tensor] = []
+
+    def seen(states: Tensor) -> Tensor:
+        asked.append(states)
+        return bowl(states)
+
+    model = world(seen)
+    auditor = Shell(ShellOptions(budget=700, thickness=0.5))
+    target = Target(model, FLOOR, 700)
+    asked.clear()
+    list(auditor.audit(target, iirl.Context("audit", "a", 0, 1)))
+    probes = torch.cat(asked)
+    apart = model.demonstrations.support.distance(probes)
+    assert len(probes) == target.queries == 700
+    assert target.scale == 0.3
+    assert float(apart.min()) > 0.3
+    assert float(apart.max()) <= 1.5 * 0.3
+    assert bool((probes.abs() <= 1).all())
+
+
+def test_a_shell_is_left_alone_in_many_features() -> None:
+    for width, queries in ((4, 100), (5, 16)):
+        target = Target(world(bowl, width), FLOOR, 100)
+        list(Shell(ShellOptions(budget=100)).audit(target, iirl.Context("audit", "a", 0, 1)))
+        assert target.queries == queries
 
 
 def test_rays_end_at_the_edge_of_the_domain() -> None:

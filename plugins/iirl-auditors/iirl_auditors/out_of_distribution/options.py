@@ -15,6 +15,15 @@ class SobolOptions:
 
 
 @attrs.frozen(kw_only=True)
+class ShellOptions:
+    """Options of auditor `shell`."""
+
+    budget: int = option(8192, ge=1, help="reward queries per round")
+    thickness: float = option(1.0, gt=0.0, help="thickness of the shell, in scales")
+    features: int = option(4, ge=1, help="in more features than these it asks 16 queries at most")
+
+
+@attrs.frozen(kw_only=True)
 class DetectorOptions:
     """Options of every auditor that asks a detector first."""
 
