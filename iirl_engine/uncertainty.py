@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iirl_engine import api
-from iirl_engine.answers import one_each
+from iirl_engine.answers import all_finite, one_each
 from iirl_engine.records import Demonstrations
 from iirl_engine.support import Support
 
@@ -129,7 +129,7 @@ class Sample:
     """
 
     def __init__(self, width: int) -> None:
-        self._parts = [np.empty((0, width))]
+        self._parts = [torch.empty((0, width), dtype=torch.float64)]
         self._count = 0
         self._step = 1
         self._seen = 0
@@ -140,15 +140,16 @@ class Sample:
         self._seen += len(states)
         if first >= len(states):
             return
-        some = states.detach()[first :: self._step].to("cpu", torch.float64).numpy()
-        kept = some[np.isfinite(some).all(axis=1)]
+        kept = states.detach()[first :: self._step].to("cpu", torch.float64, copy=True)
+        if not all_finite(kept):
+            kept = kept[torch.isfinite(kept).all(dim=1)]
         self._parts.append(kept)
         self._count += len(kept)
         while self._count > _KEPT:
-            self._parts = [np.concatenate(self._parts)[::2]]
+            self._parts = [torch.cat(self._parts)[::2]]
             self._count = len(self._parts[0])
             self._step *= 2
 
     def rows(self) -> Array:
         """Return the sample `[k, d]`."""
-        return np.concatenate(self._parts)
+        return torch.cat(self._parts).numpy()

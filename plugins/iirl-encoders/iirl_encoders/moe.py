@@ -23,7 +23,7 @@ from iirl_engine import Abilities, Autoencoders, Code, Context, DataError, Demon
 from iirl_engine.api import Operation
 
 # So many hidden units are worked on at a time, so that they stay in a core's cache.
-_TILE = 2**16
+_TILE = 2**17
 
 # encoder [k, b, d] and [k, b], decoder [k, d, b] and [k, d], gate [k, d] and [k]
 _PARAMETERS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "gate", "gate_bias")
