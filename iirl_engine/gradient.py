@@ -71,20 +71,26 @@ class Slopes:
         return gradient
 
 
-def log_reward(slopes: Slopes, nothing: float) -> tuple[Tensor, Tensor]:
-    """Return log R `[n]` and its gradient `[n, d]`, going on as -c L beyond the loss `nothing`.
+def log_reward(reward: Tensor, loss: Tensor, nothing: float) -> Tensor:
+    """Return log R `[n]` of `reward [n]`, going on as -c L beyond the loss `nothing`.
 
-    c is such that nothing jumps: log R is log(1e-250) where the mapping gives that, and also,
-    flat, where corrections leave no reward.
+    c is such that nothing jumps: log R is log(1e-250) where the mapping gives that, and also
+    where corrections leave no reward.
     """
-    seen = slopes.reward > TINY
-    reward = slopes.reward.clamp(min=TINY)
-    value = torch.where(seen, reward.log(), math.log(TINY))
-    gradient = torch.where(seen[:, None], slopes.gradient / reward[:, None], 0.0)
-    beyond = ~seen & (slopes.loss > nothing)
+    value = reward.clamp(min=TINY).log()
+    beyond = (reward <= TINY) & (loss > nothing)
+    value = torch.where(beyond, math.log(TINY) / nothing * loss, value)
+    return value.nan_to_num(nan=math.log(TINY))
+
+
+def log_slope(slopes: Slopes, nothing: float) -> Tensor:
+    """Return the gradient `[n, d]` of `log_reward`: 0 where corrections leave no reward."""
+    seen = (slopes.reward > TINY)[:, None]
+    beyond = ~seen & (slopes.loss > nothing)[:, None]
+    gradient = slopes.gradient / slopes.reward.clamp(min=TINY)[:, None]
     rate = math.log(TINY) / nothing
-    value = torch.where(beyond, rate * slopes.loss, value)
-    return value, torch.where(beyond[:, None], rate * slopes.loss_gradient, gradient)
+    far = torch.where(beyond, rate * slopes.loss_gradient, 0.0)
+    return told(torch.where(seen, gradient, far))
 
 
 def loss_of_nothing(mapping: api.Mapping[Any]) -> float:

@@ -20,7 +20,15 @@ from iirl_engine.corrections.revision import Revision
 from iirl_engine.demonstrations import number_array
 from iirl_engine.errors import DataError
 from iirl_engine.explanation import Explanation, explain
-from iirl_engine.gradient import TINY, Slopes, log_reward, loss_of_nothing, told, value_and_gradient
+from iirl_engine.gradient import (
+    TINY,
+    Slopes,
+    log_reward,
+    log_slope,
+    loss_of_nothing,
+    told,
+    value_and_gradient,
+)
 from iirl_engine.records import Demonstrations, Domain
 from iirl_engine.uncertainty import Coverage, Doubt
 
@@ -270,6 +278,14 @@ class RewardModel:
             gradient[~finite] = 0.0
         return slopes.reward, told(gradient)
 
+    def log_reward(self, states: Tensor) -> Tensor:
+        """Return log R `[n]` of float64 `states [n, d]`, see `log_reward_and_gradient`."""
+        finite, known = _known(states.detach())
+        with torch.no_grad():
+            view = self.view(known)
+            value = log_reward(self._corrected(finite, view), view.loss, self._loss_of_nothing)
+        return value if finite is None else torch.where(finite, value, math.log(TINY))
+
     def log_reward_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return log R `[n]` of float64 `states [n, d]` and its gradient, wherever R is tiny, too.
 
@@ -282,10 +298,12 @@ class RewardModel:
             found = self.encoder.loss_and_gradient(known)
         if found is None:
             found = value_and_gradient(lambda asked: self.encoder.encode(asked).loss, known)
-        value, gradient = log_reward(self._slopes(finite, known, *found), self._loss_of_nothing)
+        slopes = self._slopes(finite, known, *found)
+        value = log_reward(slopes.reward, slopes.loss, self._loss_of_nothing)
+        gradient = log_slope(slopes, self._loss_of_nothing)
         if finite is not None:
             value, gradient[~finite] = torch.where(finite, value, math.log(TINY)), 0.0
-        return value.nan_to_num(nan=math.log(TINY)), told(gradient)
+        return value, gradient
 
     @functools.cached_property
     def _loss_of_nothing(self) -> float:

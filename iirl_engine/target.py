@@ -112,7 +112,7 @@ class Target:
     def log_reward(self, states: Tensor) -> Tensor:
         """Return log R `[n]` of states `[n, d]`, see `log_reward_and_gradient`; costs n queries."""
         self._spend(len(states), states)
-        return self._model.log_reward_and_gradient(states)[0]
+        return self._model.log_reward(states)
 
     def log_reward_and_gradient(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return log R `[n]` of states `[n, d]` and its gradient `[n, d]`; costs 2 n queries.

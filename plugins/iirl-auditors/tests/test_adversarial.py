@@ -139,6 +139,20 @@ def test_log_reward_goes_on_where_the_reward_is_nothing() -> None:
     reward, by_state = model.reward_and_gradient(near)
     assert torch.allclose(value, reward.log())
     assert torch.allclose(gradient, by_state / reward[:, None])
+    both = torch.cat([far, near, torch.full_like(far, torch.nan)])
+    value, _ = model.log_reward_and_gradient(both)
+    assert torch.allclose(model.log_reward(both), value, rtol=1e-12)
+    assert float(value[-1]) == math.log(1e-250)
+
+
+def test_a_value_alone_asks_for_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = peaks()
+    near = torch.tensor(model.demonstrations.states[:3])
+    value, _ = model.log_reward_and_gradient(near)
+    monkeypatch.setattr(type(model.encoder), "loss_and_gradient", None)
+    asked = Target(model, 0.01, 3)
+    assert torch.allclose(asked.log_reward(near), value)
+    assert asked.queries == 3
 
 
 def test_a_kind_of_start_that_leads_to_new_places_is_drawn_more() -> None:
