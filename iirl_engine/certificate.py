@@ -7,7 +7,6 @@ balls x: at a place t of the box, t in [-1, 1]^q, it is y[..., 0] + y[..., 1:] t
 
 import hashlib
 import json
-from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,9 @@ FORMAT = 2
 _ABOUT = {"id", "refiner", "round", "count", "closes", "approved"}
 _WORDS = {"fade": {"kind", "norm", "start", "end"}, "kernels": {"kind", "profile", "effect"}}
 _SHARE, _SIDES = arb(0.5, 0.5), arb(0, 1)  # what can be anything from 0 to 1, and from -1 to 1
+_ONCE: Any = {"object_pairs_hook": lambda o: dict(zip(dict(o), (v for _, v in o), strict=True))}
 ball, most = np.frompyfunc(arb, 1, 1), np.frompyfunc(lambda a, b: arb(a).max(b), 2, 1)
-middle, lower, upper = (np.frompyfunc(methodcaller(f), 1, 1) for f in ("mid", "lower", "upper"))
+middle, lower, upper = (np.frompyfunc(f, 1, 1) for f in (arb.mid, arb.lower, arb.upper))
 
 
 class Refused(Exception):
@@ -30,33 +30,34 @@ class Refused(Exception):
 def check(manifest: bytes, tensors: bytes, certificate: bytes) -> None:
     """Refuse a certificate that does not hold for the release with these files."""
     try:
-        said, release = json.loads(certificate), json.loads(manifest)
+        said, release = (json.loads(b, **_ONCE) for b in (certificate, manifest))  # no key twice
         seal, *own = (hashlib.sha256(b).hexdigest() for b in (certificate[77:], manifest, tensors))
         if certificate[:77] != b'{"sha256":"%s",' % seal.encode() or said["format"] != FORMAT:
             raise Refused(f"it was changed after it was made, or is not of format {FORMAT}")
         if [said["release"], release["files"]["tensors.safetensors"]] != own:
             raise Refused("it is for another release")
-        if not 0 <= said["margin"] < np.inf or not said["regions"] or len(said) != 5:
+        margin, floor, regions = said["margin"], release["floor"], said["regions"]
+        if not (0 <= margin <= 1e308 and 0 <= floor < 1 and regions and len(said) == 5):
             raise Refused("it claims nothing, or what is not known")
         reward = Reward(release["formula"], release["corrections"], load(tensors))
         d = len(release["domain"]["low"])
-        for region in said["regions"]:
-            given = {"origin": np.zeros(d), "axes": np.eye(d)} | release["domain"] | region
+        for part in regions:
+            given = release["domain"] | {"origin": np.zeros(d), "axes": np.eye(d)} | part
             frame = np.reshape(given["origin"], d), np.reshape(given["axes"], (-1, d))
-            tree, corners = iter(given["tree"]), np.array([given["low"], given["high"]], float)
-            boxes = (box(low, high, *frame) for low, high in leaves(tree, *corners))
-            if not all(reward.holds(x, release["floor"], said["margin"]) for x in boxes) or [*tree]:
-                raise Refused("a leaf is not proved, or a node is no part of the tree")
+            tree, ends = str.__iter__(part["tree"]), np.array([given["low"], given["high"]], float)
+            boxes = (box(low, high, *frame) for low, high in leaves(tree, *ends.reshape(2, -1)))
+            if not all(reward.holds(x, floor, margin) for x in boxes) or [*tree] or len(given) != 5:
+                raise Refused("a leaf is not proved, or what is said is no part of a region")
     except Exception as error:
         raise Refused(error if isinstance(error, Refused) else repr(error)) from error
 
 
 def leaves(tree: Any, low: Any, high: Any) -> Any:
     """Yield the corners of the leaves of a tree: `0`, or an axis from `1` and then both halves."""
-    if (axis := ord(next(tree)) - ord("1")) < 0:
+    if (node := next(tree)) == "0":
         yield low, high
     else:
-        left, right = high.copy(), low.copy()
+        left, right, axis = high.copy(), low.copy(), range(len(low)).index(ord(node) - ord("1"))
         left[axis] = right[axis] = low[axis] / 2 + high[axis] / 2
         yield from leaves(tree, low, left)
         yield from leaves(tree, right, high)
@@ -65,9 +66,7 @@ def leaves(tree: Any, low: Any, high: Any) -> Any:
 def box(low: Any, high: Any, origin: Any, axes: Any) -> Any:
     """Return the states origin + u axes for low <= u <= high."""
     low, high = ball(low) / 2, ball(high) / 2
-    x = axes.T @ np.column_stack([low + high, np.diag(high - low)])
-    x[:, 0] += origin
-    return x[None]
+    return np.column_stack([origin + axes.T @ (low + high), axes.T * (high - low)])[None]
 
 
 def ranges(x: Any) -> Any:
@@ -79,7 +78,8 @@ def distances(x: Any, points: Any, pick: Any = np.asarray) -> Any:
     """Return how far a state is from points: as c is, to 1e-12 in float64, +- the box's radius."""
     c = middle(x[0, :, 0]).astype(float)
     radius = np.square(upper(np.abs(ranges(x[0]) - c))).sum().sqrt()
-    return pick(cdist([c], points)[0]) * arb(1, 1e-12) + (radius + 1e-150) * _SIDES
+    far = np.where((far := cdist([c], points)[0]) < np.inf, far, np.nan)
+    return pick(far) * arb(1, 1e-12) + (radius + 1e-150) * _SIDES
 
 
 def mixture(z: Any, y: Any) -> Any:
@@ -100,8 +100,9 @@ class Reward:
         for entry in corrections:
             if unknown := set(entry) - _ABOUT - _WORDS.get(entry["kind"], set()):
                 raise Refused(f"correction {entry['id']!r} has the unknown {sorted(unknown)}")
-        self.parts, self.corrections, self.tensors = parts, corrections, tensors
-        self.encoder = {n[8:]: ball(a) for n, a in tensors.items() if n.startswith("encoder.")}
+        self.parts, self.corrections = parts, corrections
+        self.tensors = {n: a for n, a in tensors.items() if a.dtype == float}
+        self.encoder = {n[8:]: ball(a) for n, a in self.tensors.items() if n.startswith("encoder.")}
 
     def loss_low(self, state: Any) -> Any:
         """Bound the loss |x|^2 / m from below: by each number, and by |x| >= v.x / |v| for a v."""
@@ -109,31 +110,30 @@ class Reward:
         for step in self.parts["loss"] or ():
             x, *rest = (values[i] for i in np.atleast_1d(step["of"]))
             t = {w: self.encoder[n] for w, n in step.items() if w not in ("op", "of", "farthest")}
-            match step["op"]:
-                case "affine":
+            match (step["op"], *sorted(t)):
+                case ("affine", "bias", "weight"):
                     x = t["weight"] @ x
                     x[..., 0] += t["bias"]
-                case "scale":
+                case ("scale", "center", "spread"):
                     x = x / t["spread"][:, None]
                     x[..., 0] -= t["center"] / t["spread"]
                     cut = ~(np.abs(x).sum(axis=-1) <= step["farthest"])
                     x[cut], x[cut, 0] = 0, step["farthest"] * _SIDES
-                case "relu":  # slope x, for any slope in [0, 1], and at most its gap at an end of x
+                case ("relu",):  # slope x, any slope in [0, 1], and at most its gap at an end of x
                     low, high = -most(-lower(r := ranges(x)), 0), most(upper(r), 0)
                     slope = high / (high - low + 1e-300)
                     x = slope[..., None] * x
                     x[..., 0] += most(-slope * low, high - slope * high) * _SHARE
-                case "subtract":
+                case ("subtract",):
                     x = x - rest[0]
-                case "mixture":
+                case ("mixture",):
                     x = mixture(*x, *rest)
-                case "mean-square" if step is self.parts["loss"][-1]:
+                case ("mean-square",) if step is self.parts["loss"][-1]:
                     (x,) = x
                     v, each = middle(x[:, 0]), sum(r.abs_lower() * r.abs_lower() for r in ranges(x))
-                    along = lower(ranges(v @ x)).max(0)
-                    return lower(max(each, along * along / (v @ v)) / len(v))
-                case op:
-                    raise Refused(f"nothing is known of the operation {op!r}")
+                    return lower(max(each, lower(ranges(v @ x)).max(0) ** 2 / (v @ v)) / len(v))
+                case words:
+                    raise Refused(f"nothing is known of the operation {words}")
             values.append(x)
         return arb("-inf")
 
@@ -141,15 +141,15 @@ class Reward:
         """Bound g(L) from above for L >= loss: as g is monotone, at the ends."""
         step, ends = self.parts["mapping"] or {"op": None}, np.array([loss, arb("inf")])
         t = {w: ball(self.tensors.get(f"mapping.{n}", n)) for w, n in step.items() if w != "op"}
-        match step["op"]:
-            case "exp":
+        match (step["op"], *sorted(t)):
+            case ("exp", "limits", "steepness"):
                 g = np.exp((t["limits"][0] - ends) / np.diff(t["limits"]) * t["steepness"])
-            case "linear":
-                g = 1 - ends / t["cap"]
-            case "sigmoid":
+            case ("linear", "cap"):
+                g = 1 - ends / t["cap"].item()
+            case ("sigmoid", "shape"):
                 half, width = t["shape"]
                 g = (1 + np.exp(-half / width)) / (1 + np.exp((ends - half) / width))
-            case "isotonic" if (np.diff(t["values"]) <= 0).all():
+            case ("isotonic", _, _) if (np.diff([t["knots"], -t["values"]]) >= 0).all():
                 rest = most(1 - most((loss - t["knots"][:-1]) / np.diff(t["knots"]), 0), 0)
                 g = t["values"][-1:] - np.diff(t["values"]) @ rest
             case _:
@@ -159,15 +159,15 @@ class Reward:
     def violation(self, name: str, x: Any) -> Any:
         """Return what a norm's violation can be in the box."""
         step, s = self.parts["norms"][name] or {"op": None}, ranges(x[0])
-        match step["op"]:
-            case "box":
-                s = s[step["columns"]]
+        match (step["op"], *sorted(step)):
+            case ("box", "columns", "forbid", "high", "low", "op"):
+                s = s[np.array(step["columns"], int)]
                 v = most.reduce([*(step["low"] - s), *(s - step["high"])])
                 return -v if step["forbid"] else v
-            case "linear":
+            case ("linear", "a", "b", "op"):
                 a = ball(step["a"])
                 return (ranges(a @ x[0]) - step["b"]) / (a @ a).sqrt()
-            case "support":
+            case ("support", "boundary", "op"):
                 (limit,) = self.tensors[f"norm.{name}.{step['boundary']}"]
                 return distances(x, self.tensors["demonstrations.states"], np.min) - limit
         return arb(0, "inf")
@@ -178,10 +178,10 @@ class Reward:
             names = (f"correction.{entry['id']}.{n}" for n in ("centers", "radii", "strengths"))
             centers, radii, strengths = (self.tensors[name] for name in names)
             sign, side = {None: (-1, upper), "lift": (1, lower)}[entry.get("effect")]
-            r = most(side(distances(x, centers) / radii), 0)
+            r = most(side(distances(x, centers) / np.where(radii > 0, radii, np.nan)), 0)
             bumps = {"wendland": most(1 - r, 0) ** 4 * (4 * r + 1)}
             bumps["gaussian"] = np.exp(-r * r / 2) * ~(r >= 7.434)
-            yield sign * bumps[entry["profile"]] @ strengths
+            yield sign * bumps[entry["profile"]] @ np.where(strengths >= 0, strengths, np.nan)
 
     def holds(self, x: Any, floor: float, margin: float) -> bool:
         """Return whether R <= floor wherever a norm forbids a state of the box."""

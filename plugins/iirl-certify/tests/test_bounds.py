@@ -31,7 +31,7 @@ from iirl_engine.api import Context
 from iirl_engine.builtin.norms import BoxNorm, LinearNorm, SupportNorm
 from iirl_engine.builtin.options import BoxOptions, SupportOptions
 from iirl_engine.builtin.options import LinearOptions as LinearNormOptions
-from iirl_engine.certificate import Reward, ball, box, mixture, ranges
+from iirl_engine.certificate import Refused, Reward, ball, box, mixture, ranges
 from iirl_engine.demonstrations import check
 from iirl_engine.formula import formula_of
 from iirl_engine.records import Domain
@@ -327,3 +327,47 @@ def test_what_declares_no_formula_is_not_trusted() -> None:
 def test_demonstrations_stay_as_they_are() -> None:
     data: Demonstrations = drawn_model(3).demonstrations
     assert not data.states.flags.writeable
+
+
+def test_distances_that_overflow_are_not_known() -> None:
+    """A state is far inside a support of 1e200; its distance, squared, is no float64."""
+    parts = {"norms": {"s": {"op": "support", "boundary": "b"}}}
+    tensors = {"demonstrations.states": np.array([[1e200]]), "norm.s.b": np.array([2e200])}
+    state = box(np.zeros(1), np.zeros(1), np.zeros(1), np.eye(1))
+    assert not Reward(parts, [], tensors).violation("s", state) >= 0
+    kernel = {"centers": np.array([[1e200]]), "radii": np.array([1e200]), "strengths": np.ones(1)}
+    entry = {"id": "k", "kind": "kernels", "profile": "gaussian", "effect": "lift"}
+    named = {f"correction.k.{name}": array for name, array in kernel.items()}
+    assert not sum(Reward(parts, [entry], named).lifts(state)) <= 0.5
+
+
+@pytest.mark.parametrize("what", [{"radii": -1.0}, {"strengths": -1.0}])
+def test_a_kernel_that_no_engine_makes_is_not_bounded(what: dict[str, float]) -> None:
+    tensors = {"centers": np.zeros((1, 1)), "radii": np.ones(1), "strengths": np.ones(1)}
+    named = {f"correction.k.{n}": array * what.get(n, 1.0) for n, array in tensors.items()}
+    state = box(np.zeros(1), np.zeros(1), np.zeros(1), np.eye(1))
+    entry = {"id": "k", "kind": "kernels", "profile": "wendland"}
+    assert not sum(Reward({"norms": {}}, [entry], named).lifts(state)) <= 9
+
+
+def test_knots_that_fall_bound_nothing() -> None:
+    tensors = {"mapping.t": np.array([1.0, 0.0]), "mapping.v": np.array([1.0, 0.0])}
+    step = {"op": "isotonic", "knots": "t", "values": "v"}
+    parts = {"loss": None, "mapping": step, "norms": {}}
+    assert not Reward(parts, [], tensors).base_high(arb(0)) < 1
+
+
+def test_an_operation_with_a_word_that_nobody_knows_bounds_nothing() -> None:
+    """A leaky ReLU, a curve with a floor, a norm with a tolerance: what they mean is not known."""
+    loss = [{"op": "relu", "of": 0, "slope": "a"}, {"op": "mean-square", "of": 1}]
+    parts = {
+        "loss": loss,
+        "mapping": {"op": "linear", "cap": "a", "least": "a"},
+        "norms": {"n": {"op": "linear", "a": [1.0], "b": 9.0, "slack": 1.0}},
+    }
+    reward = Reward(parts, [], {"encoder.a": np.ones(1), "mapping.a": np.ones(1)})
+    state = box(np.zeros(1), np.zeros(1), np.zeros(1), np.eye(1))
+    with pytest.raises(Refused, match="slope"):
+        reward.loss_low(state)
+    assert not reward.base_high(arb(5)) < 1
+    assert not reward.violation("n", state) <= 0

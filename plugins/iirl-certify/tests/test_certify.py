@@ -6,8 +6,10 @@ import ast
 import copy
 import hashlib
 import json
+import math
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -544,3 +546,122 @@ def test_the_checker_can_be_read_in_one_sitting() -> None:
     lines = Path(certificate.__file__).read_text().splitlines()
     assert len(lines) < 200
     assert max(map(len, lines)) <= 100
+
+
+def claimed(folder: Path, *regions: Any, margin: Any = 0.0) -> bytes:
+    """Return a certificate of a release that claims something, proved or not."""
+    release = hashlib.sha256(files(folder)[0]).hexdigest()
+    return sealed({"format": 2, "release": release, "margin": margin, "regions": regions})
+
+
+def test_a_domain_with_axes_is_not_the_whole_domain(learned: Path, tmp_path: Path) -> None:
+    """What the engine does not read of a domain must not shrink it to a point."""
+
+    def flattened(manifest: Any, tensors: Any) -> None:
+        manifest["domain"] |= {"axes": [[0.0, 0.0], [0.0, 0.0]]}
+
+    folder = remade(learned, tmp_path / "flat", flattened)
+    iirl.load_release(folder)
+    with pytest.raises(Refused, match="not proved"):
+        check(*files(folder), claimed(folder, {"tree": "0"}))
+
+
+def test_columns_are_numbers_whatever_they_equal(learned: Path, tmp_path: Path) -> None:
+    """In Python [false, true] equals [0, 1]; as an index it would pick one column."""
+
+    def masked_columns(manifest: Any, tensors: Any) -> None:
+        sides = {"low": [-9.0, -9.0], "high": [0.3, 9.0]}
+        (norm,) = (norm for norm in manifest["norms"] if norm["id"] == "box")
+        norm["options"] |= sides | {"features": ["x", "y"]}
+        manifest["formula"]["norms"]["box"] |= sides | {"columns": [False, True]}
+
+    folder = remade(learned, tmp_path / "columns", masked_columns)
+    model = iirl.load_release(folder)
+    state = model.demonstrations.states[-2:-1]
+    assert model.flawed(state, 0.01).all()
+    region = {"low": (state[0] - 1e-6).tolist(), "high": (state[0] + 1e-6).tolist(), "tree": "0"}
+    with pytest.raises(Refused, match="not proved"):
+        check(*files(folder), claimed(folder, region))
+
+
+@pytest.mark.parametrize("floor", [-0.5, 10**400, math.nan], ids=["below", "huge", "nan"])
+def test_a_floor_that_no_reward_can_keep_is_refused(
+    masked: Path, tmp_path: Path, floor: float
+) -> None:
+    """The reward is cut at 0, so that suppression proves nothing below."""
+
+    def sunk(manifest: Any, tensors: Any) -> None:
+        manifest["floor"] = floor
+
+    deep = with_correction(masked, tmp_path / "deep", spike(effect="suppress"))
+    folder = remade(deep, tmp_path / "sunk", sunk)
+    middle = spike().centers[0]
+    region = {"low": (middle - 1e-4).tolist(), "high": (middle + 1e-4).tolist(), "tree": "0"}
+    check(*files(deep), claimed(deep, region))
+    with pytest.raises(Refused, match="what is not known"):
+        check(*files(folder), claimed(folder, region))
+
+
+def test_tensors_that_the_engine_rounds_are_not_trusted(learned: Path, tmp_path: Path) -> None:
+    """It divides center by spread in their own precision: in halves, all of the reward moves."""
+
+    def halves(manifest: Any, tensors: Any) -> None:
+        middle = np.full(2, 1000.0)
+        tensors["encoder.center"] = middle.astype(np.float16)
+        tensors["encoder.spread"] = np.full(2, 0.3, np.float16)
+        for name in ("decoder", "decoder_bias", "gate"):
+            tensors[f"encoder.{name}"] = np.zeros_like(tensors[f"encoder.{name}"])
+        tensors["mapping.cap"] = np.array([0.1])
+        tensors["demonstrations.states"] = middle[None]
+        tensors["norm.support.boundary"] = np.array([0.15])
+        manifest["domain"] = {"low": [999.0] * 2, "high": [1001.0] * 2}
+
+    folder = remade(learned, tmp_path / "halves", halves)
+    model = iirl.load_release(folder)
+    place = np.full(2, 1000 - 0.237)
+    assert model(place[None]) > 0.5
+    assert model.violations(torch.tensor(place[None]))["support"] > 0.1
+    region = {"low": (place - 1e-3).tolist(), "high": (place + 1e-3).tolist(), "tree": "0"}
+    with pytest.raises(Refused):
+        check(*files(folder), claimed(folder, region))
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        {"tree": {"0": 1}},
+        {"tree": ["0"]},
+        {"tree": "/"},
+        {"tree": "1/0"},
+        {"tree": ""},
+        {"tree": "1" * 5000},
+        {"tree": "0", "radius": 9.0},
+        {"low": [[0.1, 0.2], [0.3, 0.4]], "high": [[0.1, 0.2], [0.3, 0.4]], "tree": "0"},
+        {},
+    ],
+)
+def test_a_region_of_another_form_is_refused(masked: Path, region: Any) -> None:
+    with pytest.raises(Refused):
+        check(*files(masked), claimed(masked, region))
+
+
+def test_a_margin_that_no_float_holds_is_refused(masked: Path) -> None:
+    with pytest.raises(Refused, match="what is not known"):
+        check(*files(masked), claimed(masked, {"tree": "0"}, margin=10**400))
+
+
+def test_a_key_that_is_given_twice_is_refused(masked: Path) -> None:
+    rest = claimed(masked, {"tree": "0"})[77:].replace(b'"margin":', b'"margin":5.0,"margin":')
+    twice = b'{"sha256":"%s",' % hashlib.sha256(rest).hexdigest().encode() + rest
+    with pytest.raises(Refused):
+        check(*files(masked), twice)
+
+
+def test_a_region_with_many_axes_takes_no_more_memory_than_its_file(masked: Path) -> None:
+    count = 3000
+    sides = {"low": [0.0] * count, "high": [1e-9] * count, "axes": [[0.0, 0.0]] * count}
+    said = files(masked), claimed(masked, sides | {"tree": "0"})
+    tracemalloc.start()
+    check(*said[0], said[1])
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
