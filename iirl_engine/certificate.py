@@ -7,6 +7,7 @@ balls x: at a place t of the box, t in [-1, 1]^q, it is y[..., 0] + y[..., 1:] t
 
 import hashlib
 import json
+from operator import methodcaller  # arb.mid itself takes the memory of any x for a ball
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ _WORDS = {"fade": {"kind", "norm", "start", "end"}, "kernels": {"kind", "profile
 _SHARE, _SIDES = arb(0.5, 0.5), arb(0, 1)  # what can be anything from 0 to 1, and from -1 to 1
 _ONCE: Any = {"object_pairs_hook": lambda o: dict(zip(dict(o), (v for _, v in o), strict=True))}
 ball, most = np.frompyfunc(arb, 1, 1), np.frompyfunc(lambda a, b: arb(a).max(b), 2, 1)
-middle, lower, upper = (np.frompyfunc(f, 1, 1) for f in (arb.mid, arb.lower, arb.upper))
+middle, lower, upper = (np.frompyfunc(methodcaller(f), 1, 1) for f in ("mid", "lower", "upper"))
 
 
 class Refused(Exception):
@@ -128,10 +129,9 @@ class Reward:
                     x = x - rest[0]
                 case ("mixture",):
                     x = mixture(*x, *rest)
-                case ("mean-square",) if step is self.parts["loss"][-1]:
-                    (x,) = x
-                    v, each = middle(x[:, 0]), sum(r.abs_lower() * r.abs_lower() for r in ranges(x))
-                    return lower(max(each, lower(ranges(v @ x)).max(0) ** 2 / (v @ v)) / len(v))
+                case ("mean-square",) if step is self.parts["loss"][-1] and len(x) == 1:
+                    v, each = middle(x[0, :, 0]), sum(r.abs_lower() ** 2 for r in ranges(x[0]))
+                    return lower(max(each, lower(ranges(v @ x[0])).max(0) ** 2 / (v @ v)) / len(v))
                 case words:
                     raise Refused(f"nothing is known of the operation {words}")
             values.append(x)
