@@ -189,10 +189,10 @@ class Reward:
             if self.violation(name, x) <= (margin if step and step["op"] == "support" else 0):
                 continue
             kept = arb(1)
-            for fade in (e for e in self.corrections if e["kind"] == "fade"):
-                v = arb(0) if fade["norm"] == name else lower(self.violation(fade["norm"], x))
-                share = ((v - fade["start"]) / (arb(fade["end"]) - fade["start"])).max(0)
-                kept -= 1 if v >= fade["end"] else share * share * (3 - 2 * share)
+            for f in (e for e in self.corrections if e["kind"] == "fade" and e["start"] < e["end"]):
+                v = arb(0) if f["norm"] == name else lower(self.violation(f["norm"], x))
+                share = ((v - f["start"]) / (arb(f["end"]) - f["start"])).max(0)
+                kept -= 1 if v >= f["end"] else share * share * (3 - 2 * share)
             base = arb(0) if kept <= 0 else self.base_high(self.loss_low(x)) * kept
             if not base + sum(self.lifts(x)) <= floor:
                 return False

@@ -371,3 +371,12 @@ def test_an_operation_with_a_word_that_nobody_knows_bounds_nothing() -> None:
         reward.loss_low(state)
     assert not reward.base_high(arb(5)) < 1
     assert not reward.violation("n", state) <= 0
+
+
+def test_a_fade_that_ends_before_it_starts_takes_nothing() -> None:
+    """No reading of it takes all where the violation is 3, short of its start and past its end."""
+    norm = {"op": "linear", "a": [1.0], "b": 0.0}
+    parts = {"loss": None, "mapping": None, "norms": {"n": norm}}
+    fade = {"id": "f", "kind": "fade", "norm": "n", "start": 4.0, "end": -1.0}
+    state = box(np.ones(1), np.full(1, 3.0), np.zeros(1), np.eye(1))
+    assert not Reward(parts, [fade], {}).holds(state, 0.01, 0.0)
