@@ -57,6 +57,14 @@ def test_a_half_space_measures_the_distance_to_its_face() -> None:
     assert violation(norm, [0.0, 0.0], [2.0, 1.0], [6.0, 8.0]) == [-2.0, 0.0, 8.0]
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e200, 1e307])
+def test_a_half_space_of_any_size_is_the_same(size: float) -> None:
+    norm = LinearNorm(LinearOptions(a=(3.0 * size, 4.0 * size), b=10.0 * size))
+    norm.bind(("x", "y"))
+    states = torch.tensor([[2.0, 1.0], [6.0, 8.0]], dtype=torch.float64)
+    assert norm.violation(states).tolist() == pytest.approx([0.0, 8.0], abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("norm", "said"),
     [

@@ -14,7 +14,7 @@ from iirl_engine.api import Context, Norm, Operation
 from iirl_engine.builtin.options import BoxOptions, LinearOptions, SupportOptions
 from iirl_engine.errors import DataError
 from iirl_engine.records import Demonstrations
-from iirl_engine.support import Support
+from iirl_engine.support import Support, power_of_two
 
 
 class SupportNorm(Norm[SupportOptions]):
@@ -118,10 +118,12 @@ class LinearNorm(_FormulaNorm):
                 f"{len(names)} features",
                 known=names,
             )
-        a = torch.tensor(self.options.a, dtype=torch.float64)
+        # Scaling by a power of two changes no digit, and keeps squares in range.
+        unit = power_of_two(max(map(abs, self.options.a)))
+        a = torch.tensor(self.options.a, dtype=torch.float64) / unit
         length = torch.linalg.vector_norm(a)
         self._a: Tensor = a / length
-        self._b = self.options.b / float(length)
+        self._b = self.options.b / unit / float(length)
 
     def violation(self, states: Tensor) -> Tensor:
         return (states * self._a).sum(dim=1) - self._b
