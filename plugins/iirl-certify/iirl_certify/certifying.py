@@ -22,7 +22,7 @@ from iirl_engine.certificate import FORMAT, Refused, Reward
 from iirl_engine.errors import UsageError
 from iirl_engine.formula import formula_of
 from iirl_engine.layout import MANIFEST
-from iirl_engine.release import load_release, release_folder, write_synced
+from iirl_engine.release import load_release, read_manifest, release_folder, write_synced
 
 
 @attrs.frozen(eq=False)
@@ -128,6 +128,7 @@ def certify(
         When the formula has an operation that nothing is known of.
     """
     folder = release_folder(release)
+    read_manifest(folder)  # refuses what is missing or damaged
     manifest = (folder / MANIFEST).read_bytes()
     body = json.loads(manifest)
     model = load_release(folder, manifest=hashlib.sha256(manifest).hexdigest())

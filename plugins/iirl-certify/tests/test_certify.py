@@ -511,6 +511,21 @@ def test_the_commands_certify_and_verify(
     assert "flaw:" in out
 
 
+@pytest.mark.parametrize(
+    ("there", "said"), [(False, "there is no such release"), (True, "the release is incomplete")]
+)
+def test_what_is_no_release_is_refused_as_other_commands_refuse_it(
+    there: bool, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "nothere"
+    if there:
+        folder.mkdir()
+    code, _, certified = iirl_says(capsys, "certify", folder)
+    assert code == 3
+    assert said in certified
+    assert iirl_says(capsys, "verify", folder) == (3, "", certified)
+
+
 def test_the_command_takes_boxes_and_slices(
     learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
