@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iirl_engine.errors import UsageError
+from iirl_engine.release import make_room
 
 Array = NDArray[np.float64]
 
@@ -84,7 +85,8 @@ def write_tests(
     Parameters
     ----------
     file
-        Where to; states that are too many for it are written beside it, as `.npz`.
+        Where to, in a folder that is made; states that are too many for it are written beside it,
+        as `.npz`.
     regions
         Region -> its flaws' states `[m, d]`, the worst first.
     floor
@@ -95,7 +97,7 @@ def write_tests(
     Raises
     ------
     UsageError
-        When the file's name does not end in `.py`, or there is no flaw.
+        When the file's name does not end in `.py`, it cannot be written, or there is no flaw.
     """
     if file.suffix != ".py":
         raise UsageError("tests are written to a .py file", got=file.name, where="--as-tests")
@@ -105,6 +107,7 @@ def write_tests(
             where=release,
             next_step="iirl audit without --as-tests looks for some",
         )
+    make_room(file)
     beside = os.path.relpath(release.resolve(), file.resolve().parent)
     head = _HEAD.format(release=Path(beside).as_posix(), floor=floor)
     files = [file]

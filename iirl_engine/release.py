@@ -28,7 +28,7 @@ import iirl_engine
 from iirl_engine.chain import Step
 from iirl_engine.corrections.restore import restore
 from iirl_engine.demonstrations import check, state_array
-from iirl_engine.errors import ArtifactError, PluginError, Problem, told
+from iirl_engine.errors import ArtifactError, PluginError, Problem, UsageError, told
 from iirl_engine.evidence import Judgement
 from iirl_engine.formula import formula_of
 from iirl_engine.layout import CARD, CHANNELS, MANIFEST, RELEASES, STABLE, TENSORS
@@ -456,6 +456,27 @@ def _bytes(file: Path) -> bytes:
             "the release is incomplete" if file.parent.is_dir() else "there is no such release",
             where=file,
             got=error.strerror,
+        ) from error
+
+
+def make_room(file: Path) -> None:
+    """Make the folder of a file, before the work is done that the file is to hold.
+
+    Raises
+    ------
+    UsageError
+        When that cannot be, or nothing can be written there.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(file.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UsageError(
+            "the file cannot be written",
+            where=file,
+            got=error.strerror,
+            next_step="name a file in a folder that you can write to",
         ) from error
 
 

@@ -251,7 +251,6 @@ def test_known_flaws_become_tests(
     monkeypatch.setattr("iirl_engine.as_tests._LITERAL", most)
     assert iirl("audit", run / "releases" / "0000").code == 1  # it knows of more flaws now
     file = tmp_path / "checks" / "test_flaws.py"
-    file.parent.mkdir()
     done = iirl("audit", run, "--as-tests", file)
     assert done.code == 0, done.err
     assert done.out.splitlines() == [str(file), *([] if most else [str(file.with_suffix(".npz"))])]
@@ -277,6 +276,15 @@ def test_without_a_known_flaw_there_is_nothing_to_test(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.py"):
         write_tests(tmp_path / "test_x.txt", {"a": np.zeros((1, 2))}, 0.01, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_tests_that_cannot_be_written_are_named_as_asked(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    file = tmp_path / "taken" / "test_x.py"
+    with pytest.raises(UsageError, match="cannot be written") as error:
+        write_tests(file, {"a": np.zeros((1, 2))}, 0.01, tmp_path)
+    assert error.value.where == file
+    assert error.value.next_step
 
 
 def test_states_survive_as_literals(tmp_path: Path) -> None:

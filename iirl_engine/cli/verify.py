@@ -43,7 +43,7 @@ def verify(release: Path, certificate: Path | None, as_json: bool) -> None:
             raise ArtifactError(
                 "the certificate is refused",
                 where=certificate,
-                got=error,
+                got=_why(error),
                 next_step="certify this release anew: iirl certify, of the plugin iirl-certify",
             ) from error
         claim = _claimed(json.loads(manifest), json.loads(said))
@@ -61,6 +61,13 @@ def verify(release: Path, certificate: Path | None, as_json: bool) -> None:
         f"proved:      reward at most {claim['floor']:g} wherever a norm forbids "
         f"({', '.join(claim['norms'])}; support from {claim['margin']:g} beyond its boundary)"
     )
+
+
+def _why(refused: Exception) -> object:
+    """Return why a certificate is refused, in words where its JSON cannot be read."""
+    if isinstance(refused.__cause__, json.JSONDecodeError | UnicodeDecodeError):
+        return "the file is not the JSON of a certificate: it is empty, cut off, or another file"
+    return refused
 
 
 def _claimed(manifest: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:

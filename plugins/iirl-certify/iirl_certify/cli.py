@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write the certificate here.",
+    help="Write the certificate here, in a folder that is made.",
 )
 @click.option(
     "--margin",
@@ -79,8 +79,11 @@ def certify(
     """
     from iirl_certify.certifying import certify as proving
     from iirl_engine.errors import UsageError
-    from iirl_engine.release import load_release
+    from iirl_engine.release import load_release, make_room, read_manifest, release_folder
 
+    read_manifest(release_folder(release))  # a release that is none leaves no folder behind
+    if out is not None:
+        make_room(out)
     regions = None
     if around is not None or features is not None:
         if radius is None:
@@ -112,6 +115,8 @@ def certify(
             click.echo(f"flaw:           reward {reward:.4g} at [{text}]")
         if written is not None:
             click.echo(f"certificate:    {written}")
+        elif out is not None:
+            click.echo(f"certificate:    none, as no region is proved; {out} was not written")
     if not proof.proved:
         raise click.exceptions.Exit(1)
 

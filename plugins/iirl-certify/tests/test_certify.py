@@ -24,6 +24,7 @@ from iirl_certify import Proof, Region, around_demonstrations, certify, slices
 from iirl_certify.auditor import BranchAndBound
 from iirl_certify.certifying import sealed
 from iirl_certify.options import BranchAndBoundOptions
+from iirl_certify.search import Search
 from iirl_engine import Context, Cut, Kernels, Sculpt, UsageError, certificate, cli
 from iirl_engine.audit import AuditJob, run_audit, verify
 from iirl_engine.certificate import Refused, check, leaves
@@ -503,12 +504,44 @@ def test_the_commands_certify_and_verify(
     assert code == 3
     assert "the certificate is refused" in err
     assert "another release" in err
-    file.write_bytes(file.read_bytes()[:-9])
-    assert iirl_says(capsys, "verify", masked, "--certificate", file)[0] == 3
-    code, out, _ = iirl_says(capsys, "certify", learned, "--budget", "50", "--out", tmp_path / "no")
+    for broken in (file.read_bytes()[:-9], b"", b"\xff\xfe"):
+        file.write_bytes(broken)
+        code, _, err = iirl_says(capsys, "verify", masked, "--certificate", file)
+        assert code == 3
+        assert "not the JSON of a certificate" in err
+        assert "Error(" not in err
+    file.write_bytes(b"{}")
+    assert "it was changed after" in iirl_says(capsys, "verify", masked, "--certificate", file)[2]
+
+
+def test_the_command_says_that_it_wrote_no_certificate(
+    learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "no"
+    code, out, _ = iirl_says(capsys, "certify", learned, "--budget", "50", "--out", file)
     assert code == 1
-    assert not (tmp_path / "no").exists()
+    assert not file.exists()
     assert "flaw:" in out
+    assert f"certificate:    none, as no region is proved; {file} was not written" in out
+
+
+def test_the_command_makes_the_folder_or_says_so_before_it_searches(
+    masked: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "of" / "many" / "c.json"
+    assert iirl_says(capsys, "certify", masked, "--margin", "0.02", "--out", file)[0] == 0
+    assert file.is_file()
+    monkeypatch.setattr(Search, "run", lambda *_, **__: pytest.fail("it searches"))
+    code, _, err = iirl_says(capsys, "certify", masked, "--out", file / "c.json")
+    assert code == 2
+    assert f"where: {file / 'c.json'}" in " ".join(err.split())
+    assert "next:" in err
+    assert "partial" not in err
+    assert iirl_says(capsys, "certify", tmp_path / "no", "--out", tmp_path / "a" / "c")[0] == 3
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(
