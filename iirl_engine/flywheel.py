@@ -18,6 +18,7 @@ from iirl_engine.api import Context
 from iirl_engine.audit import verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
+from iirl_engine.counted import count
 from iirl_engine.errors import DataError, PluginError, told
 from iirl_engine.evidence import Judgement
 from iirl_engine.formula import formula_of
@@ -186,12 +187,13 @@ class _Run:
         self.fingerprint = loaded.fingerprint
         self.norms = norm_steps(self.chain, loaded)
         self.progress(
-            f"source {self.chain.source.id}: {len(loaded.states):,} expert states, "
-            f"{len(loaded.feature_names)} features, {len(loaded.held_out):,} held out"
+            f"source {self.chain.source.id}: {count(len(loaded.states), 'expert state')}, "
+            f"{count(len(loaded.feature_names), 'feature')}, {len(loaded.held_out):,} held out"
         )
         self.data, self.screening = keep_allowed(self.chain, loaded)
-        for name, count in self.screening.dropped:
-            self._log(0, f"norm {name} forbids {count:,} expert states; they are left out")
+        for name, many in self.screening.dropped:
+            left_out = "which is left out" if many == 1 else "which are left out"
+            self._log(0, f"norm {name} forbids {count(many, 'expert state')}, {left_out}")
         event = RunStarted(self.out, self.chain.dump(), self.chain.plugins, self.fingerprint)
         self._observe(0, "iirl_run_started", event)
         releases = self.knowledge.releases()

@@ -21,6 +21,7 @@ from iirl_engine.chain import Step
 from iirl_engine.chain_file import Settings
 from iirl_engine.conflicts import conflicts, contradictions
 from iirl_engine.corrections.base import Correction
+from iirl_engine.counted import count
 from iirl_engine.demonstrations import read_only
 from iirl_engine.evidence import Candidate, Evidence, Judgement
 from iirl_engine.judge import vetoes
@@ -237,10 +238,10 @@ class _Mending:
                 proposed = propose(step, refiner, repair, context, suffix)
                 told = expected(proposed, by.good, self.floor)
                 self.asked.append((proposed, told, about & False if withheld is None else withheld))
-                count = sum(c.count for c in proposed.proposal.corrections)
+                new = sum(c.count for c in proposed.proposal.corrections)
                 by.progress(
-                    f"round {turn.number}: {step.id} asked to close {len(left):,} flaws, "
-                    f"corrections proposed: {count:,}"
+                    f"round {turn.number}: {step.id} asked to close {count(len(left), 'flaw')}, "
+                    f"corrections proposed: {new:,}"
                 )
             if former is not None and self.trials.broken(proposed.model):
                 proposed, known = self._within_the_cap(proposed), {}

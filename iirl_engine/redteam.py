@@ -12,6 +12,7 @@ from iirl_engine.api import Context, Failure
 from iirl_engine.audit import AuditJob, Verified, evidence, run_audit
 from iirl_engine.blame import blame
 from iirl_engine.chain import Step
+from iirl_engine.counted import count
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.options import members_of
 from iirl_engine.records import AuditResult, AuditSummary, Released
@@ -115,9 +116,9 @@ def _result(step: Step, done: object, width: int) -> AuditResult:
 
 
 def _told(result: AuditResult) -> str:
-    said = f"{result.auditor} suspects {len(result.states):,} states after {result.queries:,}"
+    suspected, asked = count(len(result.states), "state"), count(result.queries, "query")
     ending = {"crashed": ", and crashed", "over-budget": ", and ran over its budget"}
-    return f"{said} queries{ending.get(result.status, '')}"
+    return f"{result.auditor} suspects {suspected} after {asked}{ending.get(result.status, '')}"
 
 
 def summary_of(audit: Verified) -> AuditSummary:

@@ -27,6 +27,7 @@ from torch import Tensor
 import iirl_engine
 from iirl_engine.chain import Step
 from iirl_engine.corrections.restore import restore
+from iirl_engine.counted import count
 from iirl_engine.demonstrations import check, state_array
 from iirl_engine.errors import ArtifactError, PluginError, Problem, UsageError, told
 from iirl_engine.evidence import Judgement
@@ -408,15 +409,15 @@ def _card(model: RewardModel, manifest: Mapping[str, Any]) -> str:
     lines = [
         f"# Reward model, release {manifest['release']:04d}",
         "",
-        f"Learned from {len(model.demonstrations.states):,} expert states with "
-        f"{model.width} features ({model.demonstrations.origin or 'origin unknown'}).",
+        f"Learned from {count(len(model.demonstrations.states), 'expert state')} with "
+        f"{count(model.width, 'feature')} ({model.demonstrations.origin or 'origin unknown'}).",
         "",
         *(f"- {part}: {manifest[part]['use']}" for part in ("encoder", "mapping", "schedule")),
         f"- norms: {', '.join(model.norms)}",
         f"- corrections: {sum(c.count for c in model.corrections):,}",
         f"- data: sha256 {manifest['data']}",
         f"- demonstrations: {screening['kept']:,} of {screening['loaded']:,} kept{dropped}",
-        f"- probes: {len(model.probes):,} states that audits looked at",
+        f"- probes: {count(len(model.probes), 'state')} that audits looked at",
         "",
         "A reward above the floor "
         f"{manifest['floor']:g} is an endorsement. Outside the audited domain the reward was "

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from iirl_engine.audit import no_flaws, verify
 from iirl_engine.chain import Chain
+from iirl_engine.counted import count
 from iirl_engine.errors import PluginError, UsageError, told
 from iirl_engine.knowledge import Knowledge
 from iirl_engine.layout import (
@@ -230,7 +231,9 @@ def audit_release(
         _remember(out / AUDIT, mark)
         known = known_flaws(subject.run, model.width)
         rows = np.flatnonzero(model.flawed(known.states, chain.settings.floor))
-        progress(f"release {subject.release}: {len(known):,} known flaws, {len(rows):,} open")
+        progress(
+            f"release {subject.release}: {count(len(known), 'known flaw')}, {len(rows):,} open"
+        )
         if not knowledge.rounds():
             knowledge.add_flaws(0, known.take(rows))
             try:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import attrs
 
+from iirl_engine.counted import count
 from iirl_engine.evidence import Judgement
 from iirl_engine.mended import Attempt, LeftOpen, Prediction
 from iirl_engine.records import AuditSummary, Concern, Outcome, Region, Round
@@ -89,6 +90,10 @@ def unseen_lines(turn: Round) -> Iterator[str]:
         )
         text = f"flaws in {count(turn.regions, 'region')}, {left_open} open"
         if left.high is not None:
+            if left.regions < turn.regions:
+                # Some were known before, and the estimate goes by this round's findings alone.
+                lie = "lies" if left.findings == 1 else "lie"
+                text += f"; {count(left.findings, 'finding')} {lie} in {left.regions:,} of them"
             low, middle, high = map(_about, (left.low, left.expected, left.high))
             text += f"; audits like these reach about {middle} (95 %: {low} to {high}; Chao 1)"
         yield text
@@ -323,11 +328,6 @@ def clipped(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def count(number: int, noun: str) -> str:
-    """Return `1 round`, `2 rounds`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def number(value: float) -> str:
     """Return a number as one reads it: counts in full, measures with four digits."""
     if value == int(value) and abs(value) < 1e15:
@@ -349,7 +349,7 @@ def seconds(value: float) -> str:
 
 
 def _about(value: float) -> str:
-    return f"{value:,.0f}" if value >= 20 or value == int(value) else f"{value:.1f}"
+    return f"{value:,.0f}" if value >= 20 else f"{value:.1f}".removesuffix(".0")
 
 
 def _last_gates(outcome: Outcome) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -130,6 +131,8 @@ def test_the_auditors_can_be_overridden(run: Path, iirl: Iirl) -> None:
     body = parsed(iirl("audit", release, "--json", "--set", "audit.sobol.budget=50"))
     assert [audit["queries"] for audit in body["audits"]] == [50, 512]
     assert iirl("audit", release, "--set", "audit.sobol.bugdet=50").code == 2
+    told = iirl("audit", release, "--set", "audit.sobol.budget=1").err
+    assert re.search(r"^sobol suspects (0 states|1 state) after 1 query$", told, re.MULTILINE)
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -24,12 +24,14 @@ from iirl_engine.builtin.options import HtmlOptions, SupportOptions
 from iirl_engine.builtin.text import Text
 from iirl_engine.builtin.text import render as render_text
 from iirl_engine.corrections.fade import Fade
+from iirl_engine.counted import count
 from iirl_engine.demonstrations import check
 from iirl_engine.evidence import Judgement
 from iirl_engine.options import NoOptions
 from iirl_engine.records import AuditSummary, Domain, Flaws, Outcome, Report, Round
+from iirl_engine.remaining import remaining
 from iirl_engine.reward import RewardModel
-from iirl_engine.summary import summarize, verdict
+from iirl_engine.summary import summarize, unseen_lines, verdict
 
 HOSTILE = "<script>alert(1)</script>"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -252,6 +254,26 @@ def test_no_line_is_wider_than_80_columns(size: int) -> None:
     for text in (summarize(report.outcome), render_text(report)):
         assert max(map(len, text.splitlines())) <= 80
         assert text.isascii()
+
+
+def test_an_estimate_says_of_which_regions_it_speaks() -> None:
+    left = remaining([70, 50, 40], 0, 0)
+    seen = turn(1, regions=3, open_regions=3, remaining=left)
+    assert list(unseen_lines(seen)) == [
+        "flaws in 3 regions, all open; audits like these reach about 3 (95 %: 3 to 3; Chao 1)"
+    ]
+    more = attrs.evolve(seen, regions=5, remaining=attrs.evolve(left, expected=12.04, high=19.96))
+    assert list(unseen_lines(more)) == [
+        "flaws in 5 regions, 3 open; 160 findings lie in 3 of them; audits like these reach about "
+        "12 (95 %: 3 to 20; Chao 1)"
+    ]
+    one = attrs.evolve(seen, regions=2, open_regions=2, remaining=remaining([1], 0, 0))
+    assert "all open; 1 finding lies in 1 of them; audits" in next(unseen_lines(one))
+
+
+def test_a_noun_agrees_with_its_number() -> None:
+    assert [count(n, "query") for n in (0, 1, 8192)] == ["0 queries", "1 query", "8,192 queries"]
+    assert [count(n, "flaw") for n in (0, 1, 8192)] == ["0 flaws", "1 flaw", "8,192 flaws"]
 
 
 def test_the_summary_imports_no_array_library() -> None:

@@ -15,12 +15,12 @@ import numpy as np
 from iirl_engine.api import Reporter
 from iirl_engine.builtin.landscape import draw
 from iirl_engine.builtin.options import HtmlOptions
+from iirl_engine.counted import count
 from iirl_engine.page import environment
 from iirl_engine.records import Flaws, Region, Report
 from iirl_engine.summary import (
     alerts,
     attempts_text,
-    count,
     newest,
     number,
     plain,

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from iirl_engine.api import Reporter
+from iirl_engine.counted import count
 from iirl_engine.options import NoOptions
 from iirl_engine.records import Outcome, Report, Round
 from iirl_engine.summary import (
     attempt_text,
     audits_table,
-    count,
     gate_lines,
     number,
     plain,

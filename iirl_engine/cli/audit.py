@@ -117,10 +117,10 @@ def _chain(
 
 def _told(found: Findings) -> list[str]:
     """Return the findings as lines of at most 80 columns but for paths."""
+    from iirl_engine.counted import count
     from iirl_engine.summary import (
         audits_table,
         concern_lines,
-        count,
         regions_table,
         unseen_lines,
         wrap,

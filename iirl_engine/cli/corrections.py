@@ -67,11 +67,12 @@ def list_(folder: Path, as_json: bool) -> None:
 @_json
 def show(folder: Path, id: str, as_json: bool) -> None:
     """Show correction ID of DIR: its parameters, and the flaws that it closed."""
+    from iirl_engine.counted import count
     from iirl_engine.knowledge import Knowledge
     from iirl_engine.layout import KNOWLEDGE
     from iirl_engine.release import load_release
     from iirl_engine.removal import newest_subject, without
-    from iirl_engine.summary import count, plain, wrap
+    from iirl_engine.summary import plain, wrap
 
     subject = newest_subject(folder)
     model = load_release(subject.release, manifest=subject.manifest)
@@ -158,12 +159,13 @@ def remove(
     Exits with 1, and writes nothing, if closed flaws would open again, unless --reopen is given.
     The new release does not become stable. With --out and no correction left it is release 0.
     """
+    from iirl_engine.counted import count
     from iirl_engine.errors import UsageError
     from iirl_engine.release import load_release
     from iirl_engine.removal import newest_subject
     from iirl_engine.removal import preview as previewed
     from iirl_engine.removal import remove as removed
-    from iirl_engine.summary import count, wrap
+    from iirl_engine.summary import wrap
 
     subject = newest_subject(folder)
     if everything:
@@ -198,7 +200,8 @@ def remove(
 
 
 def _tell(told: Preview) -> None:
-    from iirl_engine.summary import count, plain, wrap
+    from iirl_engine.counted import count
+    from iirl_engine.summary import plain, wrap
 
     for line in wrap(f"without:        {plain(', '.join(told.ids))}", " " * 16):
         click.echo(line)

@@ -26,9 +26,9 @@ def verify(release: Path, certificate: Path | None, as_json: bool) -> None:
     With a certificate, every leaf of it is bounded anew, by code that shares nothing with
     what proved it.
     """
+    from iirl_engine.counted import count
     from iirl_engine.layout import MANIFEST, TENSORS
     from iirl_engine.release import load_release, release_folder
-    from iirl_engine.summary import count
 
     folder = release_folder(release)
     load_release(folder)
