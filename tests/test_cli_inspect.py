@@ -146,7 +146,7 @@ def test_scoring_states_of_another_width_names_the_features(
         ("empty.npy", b"", "cannot be read"),
         ("empty.npz", b"", "cannot be read"),
         ("empty.csv", b"", "does not name the feature"),
-        ("header.csv", b"HEADER\n", "empty"),
+        ("header.csv", b"HEADER\n", "a header and no rows"),
         ("unnamed.csv", b"0.1,0.2,0.3\n0.1,0.2,0.3\n", "does not name the feature"),
         ("short.csv", b"HEADER\n0.1,0.2\n", "fewer values"),
         ("text.csv", b"HEADER\n0.1,0.2,far\n", "cannot be read"),

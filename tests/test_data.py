@@ -265,11 +265,13 @@ def test_csv_and_npz_of_the_same_states_are_the_same(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", "is empty"),
-        ("x,y\n", "states is empty"),
+        ("x,y\n", "a header and no rows"),
         ("1,2\n3,4\n", "first line must name"),
         ("x,y\n1,2\n3\n", "line 3 has 1 values"),
         ("x,y\n1,2\n3,north\n", "line 3, column 'y'"),
-        ("x,y\n1,nan\n", "NaN"),
+        ("x,y\n1,2\n\n3,north\n", "line 4, column 'y'"),
+        ("x,y\n1,2\n\n3,4\n5,nan\n", "line 5, column 'y' holds NaN"),
+        ("x,y\n1,2\n1e999,2\n", "line 3, column 'x' holds NaN or Inf"),
     ],
 )
 def test_a_bad_csv_file_is_named_with_its_line(text: str, said: str, tmp_path: Path) -> None:

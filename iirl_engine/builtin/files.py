@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
@@ -65,12 +66,13 @@ class Csv(Source[CsvOptions]):
         path = Path(self.options.path)
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = [row for row in csv.reader(file) if row]
+                reader = csv.reader(file)
+                lines = [(reader.line_num, row) for row in reader if row]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError("the file is no UTF-8 text", where=path, got=error) from error
-        if not rows:
+        if not lines:
             raise DataError("the file is empty", where=path)
-        header, table = [name.strip() for name in rows[0]], rows[1:]
+        header, table = [name.strip() for name in lines[0][1]], lines[1:]
         if header and all(_is_number(name) for name in header):
             raise DataError(
                 "the first line must name the features",
@@ -78,14 +80,20 @@ class Csv(Source[CsvOptions]):
                 got=", ".join(header[:5]),
                 next_step="put a line such as x,y,speed on top",
             )
-        for number, row in enumerate(table, start=2):
+        if not table:
+            raise DataError(
+                "the file has a header and no rows",
+                where=path,
+                got=", ".join(header[:5]),
+                next_step="write one line per state below the header",
+            )
+        for number, row in table:
             if len(row) != len(header):
                 raise DataError(
                     f"line {number} has {len(row)} values, the first line names {len(header)}",
                     where=path,
                 )
-        values = np.array([_numbers(row, header, n, path) for n, row in enumerate(table, 2)])
-        values = values.reshape(len(table), len(header))
+        values = np.array([_numbers(row, header, number, path) for number, row in table])
         columns = {name: values[:, i] for i, name in enumerate(header)}
         t = self._column(columns, "t", self.options.t, path)
         episode = self._column(columns, "episode", self.options.episode, path)
@@ -119,9 +127,18 @@ def _is_number(text: str) -> bool:
 
 def _numbers(row: list[str], header: list[str], line: int, path: Path) -> list[float]:
     try:
-        return [float(text) for text in row]
+        values = [float(text) for text in row]
     except ValueError:
         name, text = next((n, t) for n, t in zip(header, row, strict=True) if not _is_number(t))
         raise DataError(
             f"line {line}, column {name!r} holds no number", where=path, got=repr(text)
         ) from None
+    for name, value in zip(header, values, strict=True):
+        if not math.isfinite(value):
+            raise DataError(
+                f"line {line}, column {name!r} holds NaN or Inf",
+                where=path,
+                got=value,
+                next_step="drop or repair such lines; the engine never fills in values",
+            )
+    return values

@@ -228,6 +228,12 @@ def _read_csv(path: Path, names: Sequence[str]) -> Any:
             got=", ".join(header) or "an empty file",
             known=names,
         )
+    if not rows[1:]:
+        raise DataError(
+            "the file has a header and no rows",
+            where=path,
+            next_step="write one line per state below the header",
+        )
     columns = [header.index(name) for name in names]
     try:
         table = [[float(row[column]) for column in columns] for row in rows[1:]]
