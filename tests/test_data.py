@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import iirl_engine as iirl
+from iirl_engine.api import Context
+from iirl_engine.builtin.files import Csv
+from iirl_engine.builtin.options import CsvOptions
 from iirl_engine.demonstrations import check, hold_out
 
 CHAIN = """
@@ -282,6 +285,19 @@ def test_a_bad_csv_file_is_named_with_its_line(text: str, said: str, tmp_path: P
     (tmp_path / "chain.toml").write_text(chain)
     with pytest.raises(iirl.DataError, match=said):
         iirl.Flywheel.from_file(tmp_path / "chain.toml", out=tmp_path / "run").run()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_csv_column_named_episode_is_no_feature_unnoticed(
+    named: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "demos.csv"
+    file.write_text("x,episode\n1,0\n2,1\n")
+    options = CsvOptions(path=str(file), episode="episode" if named else None)
+    data = Csv(options).load(Context("source", "csv", 0, 0))
+    assert data.feature_names == (("x",) if named else ("x", "episode"))
+    told = [record for record in caplog.records if "source.episode" in record.getMessage()]
+    assert len(told) == (0 if named else 1)
 
 
 def test_whole_episodes_are_held_out() -> None:

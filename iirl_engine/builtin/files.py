@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from iirl_engine.builtin.options import CsvOptions, NpzOptions
 from iirl_engine.demonstrations import check
 from iirl_engine.errors import DataError
 from iirl_engine.records import Demonstrations
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
@@ -97,6 +100,12 @@ class Csv(Source[CsvOptions]):
         columns = {name: values[:, i] for i, name in enumerate(header)}
         t = self._column(columns, "t", self.options.t, path)
         episode = self._column(columns, "episode", self.options.episode, path)
+        if self.options.episode is None and "episode" in header:
+            log.warning(
+                "column 'episode' of %s is taken for a feature; source.episode = \"episode\" makes "
+                "it the number of the episode",
+                path,
+            )
         used = {self.options.t, self.options.episode}
         kept = [i for i, name in enumerate(header) if name not in used]
         return check(
