@@ -50,10 +50,11 @@ def write_reports(
     still_open = np.zeros(len(flaws), dtype=np.bool_)
     if len(flaws):
         still_open = np.asarray(after(flaws.states) > chain.floor)
+    rounds = knowledge.rounds()
     outcome = Outcome(
         run=out,
         release=out / RELEASES / f"{max(releases):04d}",
-        rounds=knowledge.rounds(),
+        rounds=rounds,
         open_flaws=int(still_open.sum()),
         plugins=chain.plugins,
         demonstrations=read_manifest(out / RELEASES / "0000")["screening"],
@@ -61,6 +62,7 @@ def write_reports(
         regions=knowledge.regions(),
         left_open=knowledge.left_open(),
         missing=chain.missing,
+        unfinished=knowledge.audits_ended(len(rounds) + 1),
     )
     report = Report(outcome, before, after, flaws, still_open, chain.floor, chain.text)
     files: list[Path] = []

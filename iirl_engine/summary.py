@@ -27,7 +27,8 @@ class Verdict:
     level
         `failed` when a flaw is open, an audit of the last round did not run to its end or has a
         grave concern, or the last candidate was refused; `caution` when nothing of this happened
-        and yet there is reason to look again, such as any concern; else `passed`.
+        and yet there is reason to look again, such as any concern or a round that is not
+        finished; else `passed`.
     text
         One sentence.
     """
@@ -107,13 +108,14 @@ def unseen_lines(turn: Round) -> Iterator[str]:
 
 def verdict(outcome: Outcome) -> Verdict:
     """Return what a reader should know first."""
+    unfinished = unfinished_text(outcome)
     if not outcome.rounds:
-        return Verdict("caution", "nothing was audited: the run has no round.")
+        return Verdict("caution", f"{unfinished or 'nothing was audited: the run has no round'}.")
     last = outcome.rounds[-1]
     after = count(len(outcome.rounds), "round")
     if wrong := tuple(_failures(outcome)):
         return Verdict("failed", f"after {after}, {_listed(wrong)}.")
-    doubts = []
+    doubts = [unfinished] if unfinished else []
     if last.confirmed:
         doubts.append(
             f"the last round still confirmed {count(last.confirmed, 'new flaw')}, so a further "
@@ -135,6 +137,19 @@ def verdict(outcome: Outcome) -> Verdict:
         f"after {after} no flaw is open; the last round ran every audit to its end and "
         "confirmed no new flaw.",
     )
+
+
+def unfinished_text(outcome: Outcome) -> str:
+    """Return what was suspected in a round that has not come to its end; empty without one."""
+    if not outcome.unfinished:
+        return ""
+    states = sum(outcome.unfinished.values())
+    told = (
+        f"with {count(states, 'suspected state')} that will be verified when the run goes on with"
+        if states
+        else "with no suspected state so far, and goes on with"
+    )
+    return f"round {len(outcome.rounds) + 1} is unfinished, {told} --resume"
 
 
 def alerts(outcome: Outcome) -> tuple[str, ...]:

@@ -188,7 +188,7 @@ def test_an_interrupted_audit_goes_on_to_the_same_result(
     assert done.code == 130
     assert f"--out {run / 'audits' / '0002'} --resume goes on" in done.err
     knowledge = Knowledge(run / "audits" / "0002")
-    assert knowledge.audits_ended(1) == ["sobol"]
+    assert list(knowledge.audits_ended(1)) == ["sobol"]
     knowledge.close()
     done = iirl("audit", release, "--resume", "--json")
     assert "sobol had ended before the interruption" in done.err

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from iirl_auditors.adversarial.pgd import Pgd
 from tests.commands import Iirl, Run, fingerprints, names, parsed
 from tests.distributions import Environment, write_installed
 from tests.figure1_world import CHAIN, FEATURES
@@ -47,6 +48,10 @@ def files(
 # --- status
 
 
+def interrupted(self: Any, target: Any, context: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 def test_status_tells_rounds_releases_and_the_stable_one(finished: Run, iirl: Iirl) -> None:
     outcome = parsed(finished.done.out)
     done = iirl("status", finished.folder, "--json")
@@ -60,6 +65,28 @@ def test_status_tells_rounds_releases_and_the_stable_one(finished: Run, iirl: Ii
     assert f"rounds:     {body['rounds']}" in told.out
     assert body["verdict"]["level"] == "passed"
     assert body["verdict"]["text"] in " ".join(told.out.split())
+
+
+def test_status_of_an_interrupted_round_tells_what_it_suspects(
+    iirl: Iirl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, folder = tmp_path / "chain.toml", tmp_path / "run"
+    chain.write_text(CHAIN.replace("report = []\n", "") + '[[report]]\nuse = "html"\n')
+    with monkeypatch.context() as patch:
+        patch.setattr(Pgd, "audit", interrupted)
+        assert iirl("run", chain, "--out", folder).code == 130
+    body = parsed(iirl("status", folder, "--json").out)
+    assert (body["rounds"], body["open_flaws"], body["audits_ended"]) == (0, 0, ["sobol"])
+    many = body["suspected"]
+    assert many > 0
+    told = " ".join(iirl("status", folder).out.split())
+    assert f"open flaws: 0, and {many:,} states suspected, not verified yet" in told
+    assert f"unfinished: round 1, audits that ended: sobol (suspects {many:,})" in told
+    assert f"caution: round 1 is unfinished, with {many:,} suspected states that will be" in told
+    assert iirl("report", folder).code == 0
+    page = (folder / "report.html").read_text()
+    assert f"Round 1 is unfinished, with {many:,} suspected states" in page
+    assert "othing was audited" not in page
 
 
 def test_status_of_a_run_with_open_flaws_is_failed(iirl: Iirl, tmp_path: Path) -> None:

@@ -256,6 +256,23 @@ def test_no_line_is_wider_than_80_columns(size: int) -> None:
         assert text.isascii()
 
 
+def test_a_round_that_was_cut_short_is_not_told_as_no_audit() -> None:
+    suspected = attrs.evolve(outcome_of(), unfinished={"shell": 580, "ray": 2})
+    told = (
+        "round 1 is unfinished, with 582 suspected states that will be verified when the run goes "
+        "on with --resume."
+    )
+    assert words(summarize(suspected)).endswith(f"caution: {told}")
+    page = text_of(render_page(attrs.evolve(report_of(()), outcome=suspected), HtmlOptions()))
+    assert page.count(told.capitalize()) == 2
+    assert "othing was audited" not in page
+    none = attrs.evolve(outcome_of(turn(1)), unfinished={"shell": 0})
+    assert verdict(none).text == (
+        "after 1 round no flaw is open, but round 2 is unfinished, with no suspected state so far, "
+        "and goes on with --resume."
+    )
+
+
 def test_an_estimate_says_of_which_regions_it_speaks() -> None:
     left = remaining([70, 50, 40], 0, 0)
     seen = turn(1, regions=3, open_regions=3, remaining=left)

@@ -26,6 +26,7 @@ from iirl_engine.summary import (
     plain,
     prediction_text,
     seconds,
+    unfinished_text,
     unseen_lines,
     verdict,
 )
@@ -56,6 +57,7 @@ def render(report: Report, options: HtmlOptions) -> str:
             name=report.outcome.run.name or str(report.outcome.run),
             verdict=verdict(report.outcome),
             alerts=alerts(report.outcome),
+            unfinished=unfinished_text(report.outcome),
             concerns=newest(report.outcome.concerns),
             floor=report.floor,
             landscape=landscape,

@@ -23,6 +23,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @_json
 def status(folder: Path, as_json: bool) -> None:
     """Show where the run in DIR stands: rounds, releases, open flaws, concerns and events."""
+    from iirl_engine.counted import count
     from iirl_engine.knowledge import Knowledge
     from iirl_engine.layout import KNOWLEDGE, RELEASES
     from iirl_engine.records import Outcome
@@ -47,7 +48,9 @@ def status(folder: Path, as_json: bool) -> None:
         knowledge.close()
     open_flaws = rounds[-1].open if rounds else 0
     newest_release = folder / RELEASES / f"{max(releases, default=0):04d}"
-    so_far = verdict(Outcome(folder, newest_release, rounds, open_flaws, (), concerns=concerns))
+    so_far = verdict(
+        Outcome(folder, newest_release, rounds, open_flaws, (), concerns=concerns, unfinished=ended)
+    )
     predictions = next((turn.predictions for turn in reversed(rounds) if turn.predictions), ())
     open_regions = sum(region.open > 0 for region in regions)
     if as_json:
@@ -59,7 +62,8 @@ def status(folder: Path, as_json: bool) -> None:
             "regions": [region.to_json() for region in regions],
             "left_open": [attrs.asdict(left) for left in left_open],
             "predictions": [attrs.asdict(told) for told in predictions],
-            "audits_ended": ended,
+            "audits_ended": list(ended),
+            "suspected": sum(ended.values()),
             "releases": [f"{number:04d}" for number in releases],
             "stable": _stable(folder),
             "concerns": [concern.to_json() for concern in concerns],
@@ -69,10 +73,12 @@ def status(folder: Path, as_json: bool) -> None:
         return
     click.echo(f"run:        {folder}")
     click.echo(f"rounds:     {len(rounds)}")
-    click.echo(f"open flaws: {open_flaws:,}")
+    suspected = f", and {count(sum(ended.values()), 'state')} suspected, not verified yet"
+    click.echo(f"open flaws: {open_flaws:,}{suspected if ended else ''}")
     click.echo(f"regions:    {len(regions):,}, of which {open_regions:,} open")
     if ended:
-        click.echo(f"unfinished: round {len(rounds) + 1}, audits that ended: {', '.join(ended)}")
+        told = ", ".join(f"{name} (suspects {states:,})" for name, states in ended.items())
+        click.echo(f"unfinished: round {len(rounds) + 1}, audits that ended: {told}")
     click.echo(f"releases:   {', '.join(f'{number:04d}' for number in releases) or 'none'}")
     click.echo(f"stable:     {_stable(folder) or 'none'}")
     for prediction in predictions:

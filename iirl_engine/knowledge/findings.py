@@ -24,6 +24,7 @@ class Findings(Database):
             "round": number,
             "reason": storable(result.reason),
             "states": packed(result.states),
+            "suspects": len(result.states),
             "probes": packed(probes),
             "p_values": None if result.p_values is None else packed(result.p_values),
             "methods": storable(json.dumps(result.methods)),
@@ -60,13 +61,16 @@ class Findings(Database):
             for result in results
         }
 
-    def audits_ended(self, number: int) -> list[str]:
-        """Return the ids of the audits of an unfinished round that have ended."""
+    def audits_ended(self, number: int) -> dict[str, int]:
+        """Return auditor -> states that it suspects, for the ended audits of an unfinished round.
+
+        Nobody has verified them yet.
+        """
         with self._errors():
             rows = self._db.execute(
-                "SELECT auditor FROM result WHERE round = ? ORDER BY rowid", (number,)
+                "SELECT auditor, suspects FROM result WHERE round = ? ORDER BY rowid", (number,)
             ).fetchall()
-        return [name for (name,) in rows]
+        return dict(rows)
 
     def add_flaws(self, number: int, flaws: Flaws) -> None:
         """Keep new confirmed flaws of a round; ones already known stay as they are."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 8
+VERSION = 9
 
 TABLES = """
 CREATE TABLE round (
@@ -31,6 +31,7 @@ CREATE TABLE concern (
 ) STRICT;
 CREATE TABLE result (
     round INTEGER NOT NULL, auditor TEXT NOT NULL, status TEXT NOT NULL, states BLOB NOT NULL,
+    suspects INTEGER NOT NULL,
     queries INTEGER NOT NULL, seconds REAL NOT NULL, reason TEXT NOT NULL, probes BLOB NOT NULL,
     p_values BLOB, methods TEXT NOT NULL, concerns TEXT NOT NULL,
     draws INTEGER NOT NULL, flawed INTEGER NOT NULL, PRIMARY KEY (round, auditor)

@@ -45,6 +45,9 @@ class Outcome:
         Of all confirmed flaws; those with open flaws first, then the most severe.
     left_open
         Why flaws stay open: those of the same reason together, the most first.
+    unfinished
+        Auditor -> states that it suspects, for the audits that have ended in the round after
+        `rounds`; nobody has verified them.
     missing
         What has become of plugins that took part, when the reports are written again without them.
     """
@@ -60,6 +63,7 @@ class Outcome:
     regions: tuple[Region, ...] = ()
     left_open: tuple[LeftOpen, ...] = ()
     missing: tuple[str, ...] = ()
+    unfinished: Mapping[str, int] = attrs.field(factory=dict)
 
     @property
     def gates(self) -> tuple[Judgement, ...]:
