@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from iirl_engine.counted import count
 from iirl_engine.errors import DataError
 from iirl_engine.records import Demonstrations, Domain, NormSpec
+
+# With fewer expert states than this, neither a reward nor its audit says much.
+_FEW = 10
 
 Array = NDArray[np.float64]
 T = TypeVar("T", bound=np.generic)
@@ -133,6 +137,23 @@ def hold_out(
         held_out=read_only(demonstrations.states[out]),
         held_out_episode=None if demonstrations.episode is None else read_only(groups[out]),
     )
+
+
+def too_few(demonstrations: Demonstrations, share: float) -> Iterator[str]:
+    """Say what demonstrations, of which `share` was to be held out, are too few for."""
+    states, episode = demonstrations.states, demonstrations.episode
+    if (given := len(states) + len(demonstrations.held_out)) < _FEW:
+        yield f"{count(given, 'expert state')}: too few to judge a reward by; give {_FEW} or more"
+    if share > 0 and not len(demonstrations.held_out):
+        groups = (
+            count(len(states), "expert state")
+            if episode is None
+            else count(len(np.unique(episode)), "episode")
+        )
+        yield (
+            f"held_out = {share:g} of {groups} is nothing: the reward is judged by states that it "
+            "was fitted on"
+        )
 
 
 def take(demonstrations: Demonstrations, rows: NDArray[np.bool_]) -> Demonstrations:

@@ -19,6 +19,7 @@ from iirl_engine.audit import verify
 from iirl_engine.blame import blame
 from iirl_engine.chain import Chain, Step, read_chain
 from iirl_engine.counted import count
+from iirl_engine.demonstrations import too_few
 from iirl_engine.errors import DataError, PluginError, told
 from iirl_engine.evidence import Judgement
 from iirl_engine.formula import formula_of
@@ -190,6 +191,8 @@ class _Run:
             f"source {self.chain.source.id}: {count(len(loaded.states), 'expert state')}, "
             f"{count(len(loaded.feature_names), 'feature')}, {len(loaded.held_out):,} held out"
         )
+        for text in too_few(loaded, self.settings.held_out):
+            self._log(0, text)
         self.data, self.screening = keep_allowed(self.chain, loaded)
         for name, many in self.screening.dropped:
             left_out = "which is left out" if many == 1 else "which are left out"

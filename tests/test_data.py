@@ -12,7 +12,8 @@ import iirl_engine as iirl
 from iirl_engine.api import Context
 from iirl_engine.builtin.files import Csv
 from iirl_engine.builtin.options import CsvOptions
-from iirl_engine.demonstrations import check, hold_out
+from iirl_engine.demonstrations import check, hold_out, too_few
+from iirl_engine.knowledge import Knowledge
 
 CHAIN = """
 report = []
@@ -311,6 +312,39 @@ def test_whole_episodes_are_held_out() -> None:
     for name in range(5):
         rows = {tuple(row) for row in states[episode == name]}
         assert rows <= held or not rows & held
+
+
+@pytest.mark.parametrize(
+    ("rows", "episodes", "share", "said"),
+    [
+        (1, None, 0.2, ["1 expert state: too few to judge", "held_out = 0.2 of 1 expert state is"]),
+        (9, None, 0.0, ["9 expert states: too few to judge"]),
+        (9, None, 0.2, ["9 expert states: too few to judge"]),
+        (10, None, 0.0, []),
+        (10, None, 0.2, []),
+        (40, 2, 0.2, ["held_out = 0.2 of 2 episodes is"]),
+        (40, 5, 0.2, []),
+    ],
+)
+def test_too_few_states_to_judge_by_are_told_of(
+    rows: int, episodes: int | None, share: float, said: list[str]
+) -> None:
+    episode = None if episodes is None else np.arange(rows) % episodes
+    data = hold_out(check(np.ones((rows, 2)), episode=episode), share, np.random.default_rng(0))
+    told = list(too_few(data, share))
+    assert len(told) == len(said)
+    assert all(part in text for part, text in zip(said, told, strict=True))
+
+
+def test_a_run_keeps_that_its_states_are_too_few(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path, np.array([[1.0, 2.0]]), encoder="knn", encoder_options="", boundary=0.5)
+    knowledge = Knowledge(tmp_path / "run")
+    events = [text for _, _, text in knowledge.events()]
+    knowledge.close()
+    assert any("too few to judge" in text for text in events)
+    assert "too few to judge" in caplog.text
 
 
 def test_something_is_always_left_to_learn_from() -> None:
