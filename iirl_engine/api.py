@@ -367,9 +367,18 @@ class Auditor(Strategy[O]):
 
     What no norm can decide, such as that standing still earns as much as the expert, is a
     `Concern`: it opens no flaw and is told to a person.
+
+    Attributes
+    ----------
+    family
+        Where it looks.
+    proves
+        Whether what it calls clean is proved, by however few queries; of any other auditor a run
+        says so when it was clean and asked next to nothing.
     """
 
     family: ClassVar[Family]
+    proves: ClassVar[bool] = False
 
     @abc.abstractmethod
     def audit(self, target: Target, context: Context) -> Iterator[Tensor | Suspects | Concern]:

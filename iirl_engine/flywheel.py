@@ -43,7 +43,7 @@ from iirl_engine.records import (
     RoundFinished,
     RunStarted,
 )
-from iirl_engine.redteam import RedTeam, built_auditors, summary_of
+from iirl_engine.redteam import RedTeam, built_auditors
 from iirl_engine.regions import describe, group_open
 from iirl_engine.release import (
     Provenance,
@@ -336,7 +336,7 @@ class _Run:
             queries=sum(a.result.queries + len(a.result.states) for a in verified) + groups.queries,
             seconds=time.process_time() - started,
             release=release,
-            audits=tuple(summary_of(audit) for audit in verified),
+            audits=self.team.summaries(verified),
             gates=mended.judgements,
             vetoes=mended.vetoes,
             regions=len(regions),

@@ -106,6 +106,11 @@ class RedTeam:
                 log(f"auditor {result.auditor} {result.status}: {result.reason}")
         return ordered
 
+    def summaries(self, verified: Sequence[Verified]) -> tuple[AuditSummary, ...]:
+        """Return each auditor's line in the round, in the order of the chain."""
+        pairs = zip(self.auditors, verified, strict=True)
+        return tuple(_summary(audit, auditor) for (_, auditor), audit in pairs)
+
 
 def _result(step: Step, done: object, width: int) -> AuditResult:
     """Return what came back from an executor; what is no result is a crash."""
@@ -121,7 +126,7 @@ def _told(result: AuditResult) -> str:
     return f"{result.auditor} suspects {suspected} after {asked}{ending.get(result.status, '')}"
 
 
-def summary_of(audit: Verified) -> AuditSummary:
+def _summary(audit: Verified, auditor: Any) -> AuditSummary:
     """Return an auditor's line in its round."""
     result = audit.result
     return AuditSummary(
@@ -137,4 +142,6 @@ def summary_of(audit: Verified) -> AuditSummary:
         grave=sum(concern.grave for concern in result.concerns),
         draws=result.draws,
         flawed=result.flawed,
+        budget=auditor.options.budget,
+        proves=bool(getattr(auditor, "proves", False)),
     )

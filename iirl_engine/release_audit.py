@@ -31,7 +31,7 @@ from iirl_engine.layout import (
     STABLE,
 )
 from iirl_engine.records import Concern, Flaws, Region, Released, Round
-from iirl_engine.redteam import RedTeam, built_auditors, summary_of
+from iirl_engine.redteam import RedTeam, built_auditors
 from iirl_engine.regions import describe, group_open
 from iirl_engine.release import load_release, read_manifest, stable_folder, write_synced
 from iirl_engine.remaining import unseen
@@ -296,7 +296,7 @@ def _audit(
         queries=sum(a.result.queries for a in verified) + reported + groups.queries + asked,
         seconds=time.process_time() - started,
         release=None,
-        audits=tuple(summary_of(audit) for audit in verified),
+        audits=team.summaries(verified),
         gates=(),
         regions=len(regions),
         open_regions=len(regions),

@@ -114,7 +114,7 @@ def verdict(outcome: Outcome) -> Verdict:
     last = outcome.rounds[-1]
     after = count(len(outcome.rounds), "round")
     if wrong := tuple(_failures(outcome)):
-        return Verdict("failed", f"after {after}, {_listed(wrong)}.")
+        return Verdict("failed", f"after {after}, {listed(wrong)}.")
     doubts = [unfinished] if unfinished else []
     if last.confirmed:
         doubts.append(
@@ -123,7 +123,8 @@ def verdict(outcome: Outcome) -> Verdict:
         )
     open_ended = [plain(audit.auditor) for audit in last.audits if audit.status == "undecided"]
     if open_ended:
-        doubts.append(f"{_listed(open_ended)} came to no proof")
+        doubts.append(f"{listed(open_ended)} came to no proof")
+    doubts += hardly_looked(last)
     if last.misses:
         doubts.append(f"{count(last.misses, 'known-good state')} got too little reward")
     if last.sound and outcome.concerns:
@@ -131,12 +132,22 @@ def verdict(outcome: Outcome) -> Verdict:
         needs = "needs" if len(told) == 1 else "need"
         doubts.append(f"{count(len(told), 'concern')} {needs} a person's judgement")
     if doubts:
-        return Verdict("caution", f"after {after} no flaw is open, but {_listed(doubts)}.")
+        return Verdict("caution", f"after {after} no flaw is open, but {listed(doubts)}.")
     return Verdict(
         "passed",
         f"after {after} no flaw is open; the last round ran every audit to its end and "
         "confirmed no new flaw.",
     )
+
+
+def hardly_looked(turn: Round) -> list[str]:
+    """Return what each audit asked that found nothing because it asked next to nothing."""
+    return [
+        f"audit {plain(audit.auditor)} asked {audit.queries:,} of its "
+        f"{count(audit.budget, 'query')} and found nothing"
+        for audit in turn.audits
+        if audit.hardly_looked
+    ]
 
 
 def unfinished_text(outcome: Outcome) -> str:
@@ -406,5 +417,6 @@ def _ending(audit: AuditSummary) -> str:
     return _STATUS.get(audit.status, audit.status) + (f": {audit.reason}" if audit.reason else "")
 
 
-def _listed(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str]) -> str:
+    """Return `a, b and c`."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]

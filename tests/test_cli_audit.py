@@ -19,8 +19,10 @@ from torch import Tensor
 
 from iirl_auditors.adversarial.pgd import Pgd
 from iirl_engine.as_tests import write_tests
+from iirl_engine.cli.run import exit_code
 from iirl_engine.errors import UsageError
 from iirl_engine.knowledge import Knowledge
+from iirl_engine.summary import summarize
 from iirl_engine.testing import run_chain
 from tests.commands import Done, Iirl
 from tests.figure1_world import KNN
@@ -114,6 +116,27 @@ def test_one_seed_finds_the_same_and_another_does_not(run: Path, iirl: Iirl) -> 
     fresh = parsed(iirl("audit", release, "--json"))
     assert fresh["seed"] == 1
     assert len(list((run / "audits").iterdir())) == 4
+
+
+def test_an_audit_that_hardly_looked_is_a_caution_everywhere(tmp_path: Path, iirl: Iirl) -> None:
+    lazy = '[[audit]]\nuse = "preimage"\n[[audit]]\nuse = "shell"\nthickness = 1e300\n'
+    outcome = run_chain(CHAIN.replace("[[refine]]", f"{lazy}[[refine]]"), tmp_path)
+    assert exit_code(outcome) == 0
+    told = (
+        "audit preimage asked 1 of its 8,192 queries and found nothing",
+        "audit shell asked 0 of its 8,192 queries and found nothing",
+    )
+    for shown in (
+        summarize(outcome),
+        iirl("status", outcome.run).out,
+        iirl("audit", outcome.run).out,
+    ):
+        text = " ".join(shown.split())
+        assert f"no flaw is open, but {told[0]} and {told[1]}." in text.replace(
+            "no flaw was found", "no flaw is open"
+        )
+        assert "caution: " in text
+    assert iirl("audit", outcome.run).code == 0
 
 
 def test_a_release_elsewhere_needs_a_chain(run: Path, tmp_path: Path, iirl: Iirl) -> None:

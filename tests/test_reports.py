@@ -256,6 +256,41 @@ def test_no_line_is_wider_than_80_columns(size: int) -> None:
         assert text.isascii()
 
 
+LAZY = attrs.evolve(audit("preimage"), queries=2, budget=8192)
+
+
+@pytest.mark.parametrize(
+    ("changes", "level"),
+    [
+        ({}, "caution"),
+        ({"queries": 81}, "caution"),
+        ({"queries": 82}, "passed"),
+        ({"queries": 0, "budget": 1}, "caution"),
+        ({"draws": 32768}, "passed"),
+        ({"proves": True}, "passed"),
+        ({"found": 5}, "passed"),
+        ({"budget": 0}, "passed"),
+    ],
+)
+def test_a_clean_audit_that_hardly_looked_is_a_caution(changes: dict[str, Any], level: str) -> None:
+    lazy = attrs.evolve(LAZY, **changes)
+    outcome = outcome_of(turn(1, audits=(audit("sobol"), lazy)))
+    assert verdict(outcome).level == level
+    assert verdict(outcome_of(*outcome.rounds, turn(2))).level == "passed"
+    told = f"audit preimage asked {lazy.queries} of its "
+    assert (told in words(summarize(outcome))) == (level == "caution")
+    assert outcome.ok
+
+
+def test_who_hardly_looked_is_told_with_the_other_doubts() -> None:
+    outcome = outcome_of(turn(1, misses=1, audits=(LAZY, attrs.evolve(LAZY, auditor="shell"))))
+    assert verdict(outcome).text == (
+        "after 1 round no flaw is open, but audit preimage asked 2 of its 8,192 queries and found "
+        "nothing, audit shell asked 2 of its 8,192 queries and found nothing and 1 known-good "
+        "state got too little reward."
+    )
+
+
 def test_a_round_that_was_cut_short_is_not_told_as_no_audit() -> None:
     suspected = attrs.evolve(outcome_of(), unfinished={"shell": 580, "ray": 2})
     told = (

@@ -121,6 +121,8 @@ def _told(found: Findings) -> list[str]:
     from iirl_engine.summary import (
         audits_table,
         concern_lines,
+        hardly_looked,
+        listed,
         regions_table,
         unseen_lines,
         wrap,
@@ -134,6 +136,11 @@ def _told(found: Findings) -> list[str]:
         lines += ["", *regions_table(found.regions)]
     lines += ["", *(line for text in unseen_lines(turn) for line in wrap(text, "  "))]
     failed = [a.auditor for a in turn.audits if a.status not in ("clean", "findings")]
+    doubts = hardly_looked(turn)
+    if found.concerns:
+        needs = "needs" if len(found.concerns) == 1 else "need"
+        told = count(len(found.concerns), "concern")
+        doubts.append(f"{told} {needs} a person's judgement")
     if turn.open:
         known = f", {found.known_open:,} of them known before" if found.known_open else ""
         said = f"failed: {count(turn.open, 'flaw')} in {count(turn.regions, 'region')}{known}."
@@ -141,10 +148,8 @@ def _told(found: Findings) -> list[str]:
         said = f"failed: no flaw was found, but {', '.join(failed)} did not run to the end."
     elif not turn.sound:
         said = "failed: no flaw was found, but a concern is grave."
-    elif found.concerns:
-        told = count(len(found.concerns), "concern")
-        needs = "needs" if len(found.concerns) == 1 else "need"
-        said = f"caution: no flaw was found, but {told} {needs} a person's judgement."
+    elif doubts:
+        said = f"caution: no flaw was found, but {listed(doubts)}."
     else:
         said = "passed: every audit ran to its end and found no flaw."
     return [*lines, "", *wrap(said)]

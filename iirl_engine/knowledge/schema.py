@@ -22,7 +22,8 @@ CREATE TABLE audit (
     found INTEGER NOT NULL, confirmed INTEGER NOT NULL, queries INTEGER NOT NULL,
     seconds REAL NOT NULL, reason TEXT NOT NULL, evidence TEXT NOT NULL,
     concerns INTEGER NOT NULL, grave INTEGER NOT NULL, draws INTEGER NOT NULL,
-    flawed INTEGER NOT NULL, PRIMARY KEY (round, place)
+    flawed INTEGER NOT NULL, budget INTEGER NOT NULL, proves INTEGER NOT NULL,
+    PRIMARY KEY (round, place)
 ) STRICT;
 CREATE TABLE concern (
     round INTEGER NOT NULL, place INTEGER NOT NULL, auditor TEXT NOT NULL, kind TEXT NOT NULL,

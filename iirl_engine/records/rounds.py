@@ -26,6 +26,12 @@ class AuditSummary:
         such as "p <= 0.004 by split-conformal"; empty where it gave none.
     concerns, grave
         How many concerns it has, and how many of them are grave.
+    draws, flawed
+        How many uniform draws of the domain it surveyed, and how many of them are flaws.
+    budget
+        Queries that it might have asked; 0 where that is not known.
+    proves
+        Whether what it calls clean is proved.
     """
 
     auditor: str
@@ -40,6 +46,17 @@ class AuditSummary:
     grave: int = 0
     draws: int = 0
     flawed: int = 0
+    budget: int = 0
+    proves: bool = False
+
+    @property
+    def hardly_looked(self) -> bool:
+        """True when it found nothing because it asked next to nothing: under 1 % of its budget.
+
+        A survey looks without queries where a reward is silenced, and a proof may need few.
+        """
+        nothing = self.status == "clean" and not (self.found or self.concerns or self.draws)
+        return nothing and not self.proves and 100 * self.queries < self.budget
 
 
 @attrs.frozen

@@ -167,13 +167,13 @@ def _structure_aware() -> Iterator[Offer]:
         "preimage",
         f"{package}.preimage:Preimage",
         f"{package}.options:PreimageOptions",
-        "structure-aware: states that an autoencoder gets exactly right",
+        "structure-aware: states that an autoencoder gets right; does nothing in up to 4 features",
     )
     yield Offer(
         "decoder-image",
         f"{package}.decoder_image:DecoderImage",
         f"{package}.options:DecoderImageOptions",
-        "structure-aware: the decoders' image off the support",
+        "structure-aware: the decoders' image off the support; does nothing in up to 4 features",
     )
     yield Offer(
         "correction-probe",

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import iirl_engine as iirl
+from iirl_auditors.hooks import iirl_auditors
 from iirl_auditors.out_of_distribution.options import SobolOptions
 from iirl_auditors.out_of_distribution.sobol import Sobol
 from iirl_auditors.structure_aware.candidates import Candidates, limit, readable
@@ -171,6 +172,8 @@ class TestInFewFeatures:
         result = audit(cls, options, curve())
         assert result.status == "clean"
         assert result.queries <= 2
+        (told,) = (o.summary for o in iirl_auditors() if o.target.endswith(f":{cls.__name__}"))
+        assert "does nothing in up to 4 features" in told
 
 
 def test_what_is_asked_about_first_lies_two_scales_apart(mixture: RewardModel) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -29,6 +29,7 @@ class BranchAndBound(Auditor[BranchAndBoundOptions]):
     """
 
     family: Family = "adversarial"
+    proves: ClassVar[bool] = True
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
         formula, margin = target.formula(), self.options.margin
