@@ -372,13 +372,14 @@ class Auditor(Strategy[O]):
     ----------
     family
         Where it looks.
-    proves
-        Whether what it calls clean is proved, by however few queries; of any other auditor a run
-        says so when it was clean and asked next to nothing.
+    exhaustive
+        Whether it ends when it has looked at all there is for it to look at, by however few
+        queries, as a proof does; of any other auditor a run says so when it was clean and asked
+        next to nothing.
     """
 
     family: ClassVar[Family]
-    proves: ClassVar[bool] = False
+    exhaustive: ClassVar[bool] = False
 
     @abc.abstractmethod
     def audit(self, target: Target, context: Context) -> Iterator[Tensor | Suspects | Concern]:

@@ -143,5 +143,5 @@ def _summary(audit: Verified, auditor: Any) -> AuditSummary:
         draws=result.draws,
         flawed=result.flawed,
         budget=auditor.options.budget,
-        proves=bool(getattr(auditor, "proves", False)),
+        exhaustive=bool(getattr(auditor, "exhaustive", False)),
     )

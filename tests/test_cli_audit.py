@@ -120,7 +120,8 @@ def test_one_seed_finds_the_same_and_another_does_not(run: Path, iirl: Iirl) -> 
 
 def test_an_audit_that_hardly_looked_is_a_caution_everywhere(tmp_path: Path, iirl: Iirl) -> None:
     lazy = '[[audit]]\nuse = "preimage"\n[[audit]]\nuse = "shell"\nthickness = 1e300\n'
-    outcome = run_chain(CHAIN.replace("[[refine]]", f"{lazy}[[refine]]"), tmp_path)
+    whole = '[[audit]]\nuse = "correction-probe"\n'  # it asks about all corrections there are
+    outcome = run_chain(CHAIN.replace("[[refine]]", f"{lazy}{whole}[[refine]]"), tmp_path)
     assert exit_code(outcome) == 0
     told = (
         "audit preimage asked 1 of its 8,192 queries and found nothing",

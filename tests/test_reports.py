@@ -267,7 +267,7 @@ LAZY = attrs.evolve(audit("preimage"), queries=2, budget=8192)
         ({"queries": 82}, "passed"),
         ({"queries": 0, "budget": 1}, "caution"),
         ({"draws": 32768}, "passed"),
-        ({"proves": True}, "passed"),
+        ({"exhaustive": True}, "passed"),
         ({"found": 5}, "passed"),
         ({"budget": 0}, "passed"),
     ],

@@ -22,7 +22,7 @@ CREATE TABLE audit (
     found INTEGER NOT NULL, confirmed INTEGER NOT NULL, queries INTEGER NOT NULL,
     seconds REAL NOT NULL, reason TEXT NOT NULL, evidence TEXT NOT NULL,
     concerns INTEGER NOT NULL, grave INTEGER NOT NULL, draws INTEGER NOT NULL,
-    flawed INTEGER NOT NULL, budget INTEGER NOT NULL, proves INTEGER NOT NULL,
+    flawed INTEGER NOT NULL, budget INTEGER NOT NULL, exhaustive INTEGER NOT NULL,
     PRIMARY KEY (round, place)
 ) STRICT;
 CREATE TABLE concern (

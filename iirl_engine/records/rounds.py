@@ -30,8 +30,8 @@ class AuditSummary:
         How many uniform draws of the domain it surveyed, and how many of them are flaws.
     budget
         Queries that it might have asked; 0 where that is not known.
-    proves
-        Whether what it calls clean is proved.
+    exhaustive
+        Whether it ends when it has looked at all there is for it to look at.
     """
 
     auditor: str
@@ -47,16 +47,17 @@ class AuditSummary:
     draws: int = 0
     flawed: int = 0
     budget: int = 0
-    proves: bool = False
+    exhaustive: bool = False
 
     @property
     def hardly_looked(self) -> bool:
         """True when it found nothing because it asked next to nothing: under 1 % of its budget.
 
-        A survey looks without queries where a reward is silenced, and a proof may need few.
+        A survey looks without queries where a reward is silenced, and who looks at all there is
+        may need few.
         """
         nothing = self.status == "clean" and not (self.found or self.concerns or self.draws)
-        return nothing and not self.proves and 100 * self.queries < self.budget
+        return nothing and not self.exhaustive and 100 * self.queries < self.budget
 
 
 @attrs.frozen

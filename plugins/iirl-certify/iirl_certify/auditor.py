@@ -29,7 +29,7 @@ class BranchAndBound(Auditor[BranchAndBoundOptions]):
     """
 
     family: Family = "adversarial"
-    proves: ClassVar[bool] = True
+    exhaustive: ClassVar[bool] = True
 
     def audit(self, target: Target, context: Context) -> Iterator[Tensor]:
         formula, margin = target.formula(), self.options.margin

@@ -444,7 +444,7 @@ def audited(folder: Path, budget: int) -> Any:
 
 def test_the_auditor_is_clean_only_with_a_proof(masked: Path, learned: Path) -> None:
     assert audited(masked, 100).result.status == "clean"
-    assert BranchAndBound.proves  # so that no few queries are held against it
+    assert BranchAndBound.exhaustive  # so that no few queries are held against it
     found = audited(learned, 3000)
     assert found.result.status == "findings"
     assert len(found.new)

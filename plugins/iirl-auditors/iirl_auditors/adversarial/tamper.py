@@ -32,6 +32,7 @@ class Tamper(Auditor[TamperOptions]):
     """
 
     family: Family = "adversarial"
+    exhaustive = True
     blind_to = dict.fromkeys(
         ("Cliff", "Flat", "Spike", "Noisy"), "it compares records and looks at no state"
     )

@@ -31,6 +31,7 @@ class CorrectionProbe(Auditor[CorrectionProbeOptions]):
     """
 
     family: Family = "adversarial"
+    exhaustive = True
     blind_to: ClassVar = dict.fromkeys(
         ("Cliff", "Flat", "Spike", "Noisy"), "the reward has no corrections to read"
     )
