@@ -83,15 +83,22 @@ def status(folder: Path, as_json: bool) -> None:
     click.echo(f"stable:     {_stable(folder) or 'none'}")
     for prediction in predictions:
         wrong = "WRONG, " if prediction.wrong else ""
-        click.echo(f"predicted:  {wrong}{plain(prediction_text(prediction))}")
+        click.echo(_wrapped(f"predicted:  {wrong}{plain(prediction_text(prediction))}"))
     for line in left_open_lines(left_open):
         click.echo(line)
     for concern in newest(concerns):
         told = f"round {concern.round}, {plain(concern.auditor)}, {concern.kind}"
-        click.echo(f"concern:    {'GRAVE, ' if concern.grave else ''}{told}: {plain(concern.text)}")
+        grave = "GRAVE, " if concern.grave else ""
+        click.echo(_wrapped(f"concern:    {grave}{told}: {plain(concern.text)}"))
     for at, number, text in events:
-        click.echo(f"event:      {at} round {number}: {text}")
+        click.echo(_wrapped(f"event:      {at} round {number}: {text}"))
     click.echo("\n".join(wrap(f"{so_far.level}: {so_far.text}")))
+
+
+def _wrapped(text: str) -> str:
+    from iirl_engine.summary import wrap
+
+    return "\n".join(wrap(text, 12 * " "))
 
 
 @click.command()

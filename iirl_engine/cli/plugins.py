@@ -81,7 +81,7 @@ def show(name: str, as_json: bool) -> None:
         if plugin.reason:
             click.echo(_wrapped(plugin.reason, "    ", "    "))
     for entry in entries:
-        click.echo(f"{entry.kind} {entry.qualified}: {entry.offer.summary}")
+        click.echo(_wrapped(f"{entry.kind} {entry.qualified}: {entry.offer.summary}", "", "    "))
         try:
             options = entry.offer.options
         except PluginError as error:
