@@ -80,6 +80,12 @@ class Candidates:
         if self.target.remaining < price + _FIRST + _PER_ANCHOR * len(self.anchors):
             raise Enough
 
+    def uniform(self, count: int, expert: int, generator: torch.Generator) -> Tensor:
+        """Return the codes `[count, b]` of uniform states; costs half a query each."""
+        self.spend(count)
+        share = torch.rand(count, len(self._low), dtype=torch.float64, generator=generator)
+        return self.experts.code(self._low + share * (self._high - self._low), expert)
+
     def error(self, codes: Tensor, expert: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the states D(z) `[n, d]` of codes, what is wrong with them, and E(D(z)) `[n, b]`.
 

@@ -70,12 +70,8 @@ class FixedPoint(Auditor[FixedPointOptions]):
                     spent["walk"] += before - target.remaining
                 else:
                     for expert in range(experts.count):
-                        candidates.spend(count)
-                        share = torch.rand(
-                            count, len(target.low), dtype=torch.float64, generator=generator
-                        )
-                        states = target.low + share * (target.high - target.low)
-                        codes = starts(experts.code(states, expert), generator)
+                        codes = candidates.uniform(count, expert, generator)
+                        codes = starts(codes, generator)
                         search(candidates, codes, expert, steps)
                         if count < _MOST:  # each norm is slow to be asked about few states
                             yield from candidates.learn()

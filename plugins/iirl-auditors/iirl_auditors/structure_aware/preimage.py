@@ -44,12 +44,8 @@ class Preimage(Auditor[PreimageOptions]):
         try:
             while True:
                 for expert in range(experts.count):
-                    candidates.spend(count)
-                    share = torch.rand(
-                        count, len(target.low), dtype=torch.float64, generator=generator
-                    )
-                    starts = target.low + share * (target.high - target.low)
-                    solve(candidates, experts.code(starts, expert), expert, self.options.steps)
+                    starts = candidates.uniform(count, expert, generator)
+                    solve(candidates, starts, expert, self.options.steps)
                     yield from candidates.learn()
                 count = min(2 * count, _MOST)
         except Enough:
